@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.settings import JobSettings
 from orchestrator.core.errors import HostError
 from orchestrator.ssh.tar_stream import (
     BLOCK_BYTES,
@@ -273,3 +274,19 @@ def test_a_folder_is_unpacked_as_it_was_packed_and_an_error_of_packing_is_raised
     assert (target / "empty").is_dir()
     with pytest.raises(OSError, match="none"):
         list(pack(tmp_path / "none"))
+
+
+def test_the_budget_without_settings_is_that_of_the_settings() -> None:
+    budget, options = UnpackBudget(), JobSettings()
+
+    assert (budget.max_bytes, budget.max_files) == (options.max_fetch_gib * (1 << 30), options.max_fetch_files)
+
+
+def test_the_parts_of_a_budget_are_whole_bytes_and_files() -> None:
+    parts = UnpackBudget(1003, 23).split(3)
+
+    assert [(part.max_bytes, part.max_files) for part in parts] == [(167, 3)] * 3
+    for _ in range(3 + 11):
+        parts[0].take_file()
+    with pytest.raises(LimitReached, match="stopped after 11 files"):
+        parts[0].take_file()

@@ -9,13 +9,13 @@ import random
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from groups import GROUPS
-from line_tests import LineTests, measure, of_files
+from groups import GROUPS, TESTS
+from line_tests import LineTests, measure
 from mutant_runs import Outcome, Trial, run_all
-from mutations import Mutant, mutants_of
+from mutations import Mutant, mutants_of, unchanged
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED = ("killed", "slow")
@@ -56,47 +56,71 @@ def equivalents() -> dict[tuple[str, str, str, str], str]:
     return {(entry["file"], entry["in"], entry["before"], entry["after"]): entry["reason"] for entry in entries}
 
 
+def tests_of(files: Iterable[str], given: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the test files of modules: those that were given, or those that groups.py names.
+
+    :raises SystemExit: a module has none, or one that does not exist.
+    """
+    tests = {file: given or TESTS.get(file, ()) for file in files}
+    for file, names in tests.items():
+        if not names:
+            raise SystemExit(f"scripts/lib/mutants/groups.py names no tests of {file}: name some with --tests FILE")
+        if missing := [name for name in names if not (ROOT / name).is_file()]:
+            raise SystemExit(f"no test file {missing[0]}, for {file}")
+    return tests
+
+
 def trial_of(mutant: Mutant, line_tests: LineTests, limit_s: float) -> Trial:
     """Return a mutant with its tests."""
-    tests = line_tests.tests_for(mutant.file, mutant.line, mutant.last_line, limit_s=limit_s)
-    return Trial(mutant, tuple(tests), sum(line_tests.seconds[test] for test in tests))
+    # Code that runs when the module is imported belongs to no test: every test may notice it.
+    first, last = (mutant.line, mutant.last_line) if mutant.is_in_function else (0, 0)
+    tests = line_tests.tests_for(mutant.file, first, last, limit_s=limit_s)
+    return Trial(mutant, {test: line_tests.seconds[test] for test in tests})
 
 
-def report(outcomes: Sequence[Outcome], known: int) -> None:
-    """Print the share of killed mutants of each module."""
-    totals, dead = Counter[str](), Counter[str]()
+def report(outcomes: Sequence[Outcome], equivalent: Counter[str]) -> None:
+    """Print the share of killed mutants of each module.
+
+    :param equivalent: their number by module.
+    """
+    totals, killed, slow = Counter[str](), Counter[str](), Counter[str]()
     for outcome in outcomes:
         totals[outcome.mutant.file] += 1
-        dead[outcome.mutant.file] += outcome.state in KILLED
-    for file, total in totals.items():
-        print(f"{dead[file]:5} of {total:4}  {100 * dead[file] / total:5.1f} %  {file}")
-    slow = sum(outcome.state == "slow" for outcome in outcomes)
-    print(f"{slow} of the killed ones took too long")
-    print(f"{sum(dead.values()):5} of {sum(totals.values()):4} killed; {known} are equivalent and were not run")
+        killed[outcome.mutant.file] += outcome.state in KILLED
+        slow[outcome.mutant.file] += outcome.state == "slow"
+    print("killed   of  by time  equivalent")
+    for file, total in [*totals.items(), ("all", totals.total())]:
+        columns = [counter[file] if file in totals else counter.total() for counter in (killed, slow, equivalent)]
+        print(f"{columns[0]:6} {total:4}  {columns[1]:7}  {columns[2]:10}  {file}")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the mutants and print the survivors; return the exit status."""
     options = parse(argv)
     mutants, known = chosen(options.targets), equivalents()
+    equivalent = Counter(mutant.file for mutant in mutants if mutant.key in known)
     wanted = [mutant for mutant in mutants if mutant.key not in known]
     if options.sample:
         wanted = random.Random(options.seed).sample(wanted, min(options.sample, len(wanted)))
-    if options.tests:
-        line_tests, limit_s = of_files(ROOT, options.tests, {mutant.file for mutant in wanted}), math.inf
-    else:
-        line_tests, limit_s = measure(ROOT, options.workers), options.seconds
-    trials = [trial_of(mutant, line_tests, limit_s) for mutant in wanted]
-    outcomes = list[Outcome]()
+    sources = {mutant.file: mutant.source for mutant in mutants}
+    line_tests = measure(ROOT, tests_of(sources, options.tests), options.workers)
+    controls = [trial_of(unchanged(*item), line_tests, math.inf) for item in sources.items()]
+    trials = [trial_of(mutant, line_tests, options.seconds) for mutant in wanted]
+    outcomes, untrusted = list[Outcome](), list[str]()
 
     def show(outcome: Outcome) -> None:
+        if not outcome.mutant.line:
+            untrusted.extend([outcome.mutant.file] if outcome.state != "survived" else [])
+            return
         outcomes.append(outcome)
         if outcome.state not in KILLED:
             _show(outcome, f"{len(outcomes)} of {len(trials)}")
 
-    run_all(ROOT, trials, options.workers, show)
-    report(outcomes, len([mutant for mutant in mutants if mutant.key in known]))
-    return 1 if any(outcome.state not in KILLED for outcome in outcomes) else 0
+    run_all(ROOT, [*controls, *trials], options.workers, show)
+    report(outcomes, equivalent)
+    for file in untrusted:
+        print(f"{file}: its tests fail or end in no time without a change, so that these figures mean nothing")
+    return 1 if untrusted or any(outcome.state not in KILLED for outcome in outcomes) else 0
 
 
 def _show(outcome: Outcome, number: str) -> None:

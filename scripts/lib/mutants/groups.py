@@ -33,14 +33,26 @@ GROUPS = {
     ),
 }
 
-TEST_FOLDERS = (
-    "tests/cluster",
-    "tests/aws",
-    "tests/core",
-    "tests/jobs",
-    "tests/ssh",
-    "tests/hosts",
-    "tests/services",
-    "tests/chaos",
-    "tests/fuzz",
-)
+TESTS = {
+    "orchestrator/core/cost.py": ("tests/core/test_cost.py",),
+    "orchestrator/aws/pricing/price_list.py": ("tests/aws/pricing/test_price_list.py",),
+    "orchestrator/aws/pricing/price_table.py": ("tests/aws/pricing/test_price_table.py",),
+    "orchestrator/aws/launch/time_limits.py": ("tests/aws/launch/test_time_limits.py", "tests/aws/launch/test_plan.py"),
+    "orchestrator/aws/launch/plan.py": ("tests/aws/launch/test_plan.py", "tests/aws/launch/test_planner.py"),
+    "orchestrator/aws/ec2/past_use.py": ("tests/aws/ec2/test_past_use.py", "tests/cluster/test_meter.py"),
+    "orchestrator/cluster/meter.py": ("tests/cluster/test_meter.py",),
+    "orchestrator/cluster/lifetime.py": ("tests/cluster/test_lifetime.py",),
+    "orchestrator/cluster/replacement.py": ("tests/cluster/test_replacement.py",),
+    "orchestrator/jobs/record.py": ("tests/jobs/test_record.py",),
+    "orchestrator/jobs/results.py": ("tests/jobs/test_results.py",),
+    "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
+    "orchestrator/ssh/tar_stream.py": ("tests/ssh/test_tar_stream.py", "tests/ssh/test_unpack.py"),
+    "orchestrator/cluster/terminate.py": ("tests/cluster/test_terminate.py", "tests/cluster/ownership/test_owners.py"),
+    "orchestrator/cluster/teardown.py": ("tests/cluster/test_teardown.py", "tests/cluster/test_terminate.py"),
+    "orchestrator/cluster/recovery.py": ("tests/cluster/test_recovery.py",),
+    "orchestrator/cluster/elsewhere.py": ("tests/cluster/test_elsewhere.py",),
+    "orchestrator/aws/ec2/state_changes.py": ("tests/aws/ec2/test_state_changes.py",),
+    "orchestrator/aws/ec2/instance_tags.py": ("tests/aws/ec2/test_instance_tags.py", "tests/cluster/test_meter.py"),
+    "orchestrator/aws/identity.py": ("tests/aws/test_identity.py", "tests/aws/ec2/test_ownership.py"),
+}
+"""Files whose tests hold each module: every mutant is run with those of their tests that run its line."""

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -28,8 +28,11 @@ POLL_S = 0.02
 START_S = 40.0
 """Deadline of a mutant besides the time of its tests: the start of pytest on a busy computer."""
 
+TEST_S = 15.0
+"""Deadline of one test besides its own time: a loop without an end is found in the first test that runs it."""
+
 SLOWER = 5.0
-"""A mutant may be this many times slower than its tests were; then it counts as killed."""
+"""A mutant may be this many times slower than its tests were; then it is run again, alone, and counts as killed."""
 
 KILLED, BROKEN, SURVIVED = 1, 70, 0
 OPTIONS = ("-x", "-qq", "-s", "--disable-warnings", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=line")
@@ -39,19 +42,18 @@ OPTIONS = ("-x", "-qq", "-s", "--disable-warnings", "-p", "no:xdist", "-p", "no:
 class Trial:
     """One mutant and the tests that could notice it.
 
-    :param seconds: that the tests take.
+    :param tests: their ids, each with its time in seconds.
     """
 
     mutant: Mutant
-    tests: tuple[str, ...]
-    seconds: float
+    tests: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """Outcome of a trial.
 
-    :param state: ``killed``, ``slow`` (killed by the deadline), ``survived`` or ``untested``.
+    :param state: ``killed``, ``slow`` (met the deadline twice, the second time alone), ``survived`` or ``untested``.
     """
 
     mutant: Mutant
@@ -100,8 +102,9 @@ class _Functions:
         def run(trial: Trial) -> int:
             _replace_code(trial.mutant)
             tests = [items[test] for test in trial.tests if test in items]
-            for number, item in enumerate(tests):
-                following = tests[number + 1] if number + 1 < len(tests) else None
+            for item, following in zip(tests, [*tests[1:], None], strict=True):
+                # Its default action ends the process.
+                signal.setitimer(signal.ITIMER_REAL, TEST_S + SLOWER * trial.tests[item.nodeid])
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.failed:
                     return KILLED
@@ -123,6 +126,18 @@ def _preload() -> None:
 
 
 def _side_by_side(trials: Sequence[Trial], workers: int, run: Callable[[Trial], int]) -> Iterator[Outcome]:
+    """Run trials; those that meet their deadline are run once more, one at a time: the computer may have been busy."""
+    slow = list[Trial]()
+    for trial, state in _states(trials, workers, run):
+        if state == "slow":
+            slow.append(trial)
+        else:
+            yield Outcome(trial.mutant, state)
+    for trial, state in _states(slow, 1, run):
+        yield Outcome(trial.mutant, state)
+
+
+def _states(trials: Sequence[Trial], workers: int, run: Callable[[Trial], int]) -> Iterator[tuple[Trial, str]]:
     waiting, running = list(reversed(trials)), list[_Process]()
     try:
         while waiting or running:
@@ -131,7 +146,7 @@ def _side_by_side(trials: Sequence[Trial], workers: int, run: Callable[[Trial], 
             for process in list(running):
                 if state := _state(process):
                     running.remove(process)
-                    yield Outcome(process.trial.mutant, state)
+                    yield process.trial, state
             time.sleep(POLL_S)
     finally:
         for process in running:
@@ -152,7 +167,7 @@ def _start(trial: Trial, run: Callable[[Trial], int]) -> _Process:
             status = run(trial)
         finally:
             os._exit(status)
-    return _Process(pid, trial, time.monotonic() + START_S + SLOWER * trial.seconds)
+    return _Process(pid, trial, time.monotonic() + START_S + SLOWER * sum(trial.tests.values()))
 
 
 def _state(process: _Process) -> str:
@@ -161,9 +176,9 @@ def _state(process: _Process) -> str:
     if not pid and time.monotonic() < process.deadline:
         return ""
     _end(process)
-    if not pid:
+    code = os.waitstatus_to_exitcode(status) if pid else -signal.SIGALRM
+    if code == -signal.SIGALRM:
         return "slow"
-    code = os.waitstatus_to_exitcode(status)
     return {BROKEN: "untested", SURVIVED: "survived"}.get(code, "killed")
 
 

@@ -85,6 +85,11 @@ def mutants_of(file: str, source: bytes) -> list[Mutant]:
     return sorted(mutants, key=lambda mutant: mutant.span)
 
 
+def unchanged(file: str, source: bytes) -> Mutant:
+    """Return a mutant without a change, which every test must let pass."""
+    return Mutant(file, "", 0, 0, (0, 0), "", "", "", True, source)
+
+
 def _mutant(file: str, source: bytes, place: _Place, node: ast.expr | ast.stmt, new: str) -> Mutant:
     lines = source.splitlines(keepends=True)
     last_line, last_column = node.end_lineno or node.lineno, node.end_col_offset or 0

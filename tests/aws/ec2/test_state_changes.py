@@ -94,6 +94,22 @@ def test_a_recent_instance_that_never_shows_is_unknown_not_gone() -> None:
     assert time.seconds == 60
 
 
+def test_an_instance_that_was_stopped_and_no_longer_exists_is_an_error() -> None:
+    gone = instance(1)
+    wire = Wire(
+        lambda request: (
+            Cloud(missing=[gone.id])(request)
+            if gone.id in request.ids
+            else aws_wire.state_changes(request.ids, "stopping", request.action)
+        )
+    )
+    outcomes = state_changes.stop(clients(wire), [instance(0), gone], ownership=Ownership(CLUSTER_ID))
+
+    assert {request.action for request in wire.requests} == {"StopInstances"}
+    assert [outcomes[instance(number).id].state for number in (0, 1)] == ["stopping", "gone"]
+    assert [outcomes[instance(number).id].error for number in (0, 1)] == ["", "it no longer exists"]
+
+
 def test_instances_of_others_are_in_no_call() -> None:
     foreign = [instance(1, owner="eve"), replace(instance(2), cluster="other")]
     outcomes, wire = terminate(Cloud(), [instance(0), *foreign])
@@ -133,3 +149,18 @@ def test_an_instance_in_the_wrong_state_to_start_is_reported() -> None:
     assert wire.requests[-1].arguments["Tag.1.Value"] == "2026-11-20T22:12:07+00:00"
     assert wire.requests[-1].arguments["ResourceId.1"] == instance(0).id
     assert "ResourceId.2" not in wire.requests[-1].arguments
+
+
+def test_an_instance_whose_hours_are_not_known_gets_no_new_time_of_shutdown() -> None:
+    wire = Wire(lambda request: aws_wire.state_changes(request.ids, "pending", request.action))
+    unknown, hour, time = replace(instance(0), max_hours=0.0), replace(instance(1), max_hours=1.0), Time()
+    time.seconds = 0.5
+    state_changes.start(clients(wire, time), [unknown, hour], ownership=Ownership(CLUSTER_ID))
+
+    _, tagged = wire.requests
+    assert (tagged.arguments["ResourceId.1"], "ResourceId.2" in tagged.arguments) == (hour.id, False)
+    assert tagged.arguments["Tag.1.Value"] == "2026-11-20T15:12:07+00:00"
+
+
+def test_a_result_is_a_change_unless_noted() -> None:
+    assert not state_changes.InstanceResult("ml-0", instance(0).id, "terminated").is_unchanged

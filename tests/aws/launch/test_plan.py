@@ -86,3 +86,15 @@ def test_public_addresses_are_part_of_the_price() -> None:
 def test_a_plan_names_cluster_owner_region_and_hardware() -> None:
     assert (PLAN.cluster, PLAN.owner, PLAN.region) == ("ml", CLUSTER_ID.owner, "us-west-2")
     assert (PLAN.instance_type, PLAN.vcpus, PLAN.memory_gib, PLAN.gpus) == ("c7i.2xlarge", 8, 16.0, 0)
+
+
+def test_a_key_pair_opens_the_existing_instances_that_no_other_opens() -> None:
+    plan = replace(PLAN, existing_names=("ml-0", "ml-1", "ml-2"), other_key_names=("ml-1",))
+
+    assert plan.names_of_key == ("ml-0", "ml-2")
+
+
+def test_a_plan_without_options_is_never_idle_uses_port_22_and_can_install_the_job() -> None:
+    limits = PLAN.time_limits
+
+    assert (limits.idle_minutes, limits.ssh_port, PLAN.is_job_ready) == (0, 22, True)
