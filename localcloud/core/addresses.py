@@ -5,8 +5,8 @@ Linux answers on every address of 127.0.0.0/8, so each cloud takes the first fre
 cannot bind it. The default subnets are /24s of the block: an instance's private address is one of it. Public addresses
 come from the block of the same number in 127.78.0.0/16. The host of an instance listens on both.
 
-A cloud with docker hosts has a block of 172.31.0.0/16 instead: its endpoint listens on the gateway of a docker network,
-and each host has an address of its own in that network, which is its public address, too.
+A cloud with docker hosts has two blocks of 172.31.0.0/16 instead, which together are a docker network: one for private
+addresses, the first of which is the gateway, where the endpoint listens, and the next one for public addresses.
 
 VMs have a network of their own, 172.30.0.0/16, which this computer is not part of. Their public addresses are on
 loopback, and so is the endpoint; connections of a VM to it come from the loopback address with its place in the block.
@@ -42,26 +42,27 @@ class AddressBlock:
 
     :param index: 0 to 15.
     :param space: the address range that is divided into blocks.
-    :param public_space: likewise, for public addresses; None if a host has one address only.
+    :param public_space: likewise, for public addresses.
     :param ssh_port: port of the hosts' SSH servers.
     :param local_space: range of the endpoint's address, if ``space`` is not reachable from this computer.
     """
 
     index: int
     space: ipaddress.IPv4Network = _LOOPBACK
-    public_space: ipaddress.IPv4Network | None = _LOOPBACK_PUBLIC
+    public_space: ipaddress.IPv4Network = _LOOPBACK_PUBLIC
     ssh_port: int = SSH_PORT
     local_space: ipaddress.IPv4Network | None = None
 
     @property
     def network(self) -> ipaddress.IPv4Network:
         """All addresses of the cloud except for the public ones."""
-        return self._block_of(self.space)
+        return self._block_of(self.space, self.index)
 
     @property
-    def public_network(self) -> ipaddress.IPv4Network | None:
-        """Public addresses of the cloud's instances; None if they are the private ones."""
-        return None if self.public_space is None else self._block_of(self.public_space)
+    def public_network(self) -> ipaddress.IPv4Network:
+        """Public addresses of the cloud's instances."""
+        # In the same range, they are the block that follows the private one.
+        return self._block_of(self.public_space, self.index + (self.public_space == self.space))
 
     @property
     def endpoint(self) -> str:
@@ -86,14 +87,15 @@ class AddressBlock:
         if self.local_space is None or not self.contains(address):
             return address
         offset = int(ipaddress.IPv4Address(address)) - int(self.network.network_address)
-        return str(self._block_of(self.local_space)[offset])
+        return str(self._block_of(self.local_space, self.index)[offset])
 
     def contains(self, address: str) -> bool:
         """Return whether a host of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
 
-    def _block_of(self, space: ipaddress.IPv4Network) -> ipaddress.IPv4Network:
-        return list(space.subnets(new_prefix=20))[self.index]
+    @staticmethod
+    def _block_of(space: ipaddress.IPv4Network, index: int) -> ipaddress.IPv4Network:
+        return list(space.subnets(new_prefix=20))[index]
 
 
 @dataclass
@@ -104,16 +106,13 @@ class PublicAddresses:
     _assigned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        network = self.block.public_network
-        self._in_turn = None if network is None else itertools.cycle(map(str, network.hosts()))
+        self._in_turn = itertools.cycle(map(str, self.block.public_network.hosts()))
 
-    def assign(self, private_address: str) -> str:
-        """Return a public address for an interface; its private one in a cloud where hosts have one address only.
+    def assign(self) -> str:
+        """Return a public address for an interface.
 
         :raises LocalCloudError: every address is assigned.
         """
-        if self._in_turn is None or self.block.public_network is None:
-            return private_address
         for address in itertools.islice(self._in_turn, self.block.public_network.num_addresses):
             if address not in self._assigned:
                 self._assigned.add(address)
@@ -154,7 +153,7 @@ def claim_loopback_block(blocks: Sequence[AddressBlock] = ()) -> tuple[AddressBl
     )
 
 
-DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, None, ssh_port=22) for index in range(BLOCKS))
-"""Blocks of clouds with docker hosts."""
+DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, _DOCKER, ssh_port=22) for index in range(0, BLOCKS, 2))
+"""Blocks of clouds with docker hosts; the ones between are their public addresses."""
 VM_BLOCKS = tuple(AddressBlock(index, _VM, local_space=_LOOPBACK) for index in range(BLOCKS))
 """Blocks of clouds with VMs."""

@@ -261,7 +261,7 @@ class Ec2Region(EC2Backend):
         for interface in instance.nics.values():
             # moto keeps the request's text for some interfaces.
             if str(interface.public_ip_auto_assign).lower() == "true":
-                interface.public_ip = self.context.public_addresses.assign(str(interface.private_ip_address))
+                interface.public_ip = self.context.public_addresses.assign()
 
     def release_public_addresses(self, instance: Instance) -> None:
         """Take back the public addresses of an instance that leaves running.

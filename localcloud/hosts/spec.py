@@ -23,9 +23,8 @@ class HostSpec:
     :param environment: AWS and metadata variables for every process of the host.
     :param boot_seconds: time from start to an open SSH port.
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
-    :param public_address: address of this start; the private one where hosts have one only, empty for none.
-    :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all; process hosts
-        only.
+    :param public_address: address of this start; empty for none.
+    :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all; VMs ignore it.
     """
 
     instance_id: str

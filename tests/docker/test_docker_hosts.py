@@ -32,6 +32,7 @@ from tests.support.docker.boot_probe import probe
 from tests.support.localcloud.clients import TYPE, boto, instances, wait_for_state, wait_until
 from tests.support.localcloud.clients import image as image_id
 from tests.support.localcloud.iam_enforcement import enforce
+from tests.support.localcloud.instances import allow_ssh
 from tests.support.project import Project
 
 pytestmark = pytest.mark.slow
@@ -116,10 +117,38 @@ def test_plain_ssh_finds_the_pinned_host_key(session: Session) -> None:
 
 def test_hosts_reach_each_other_at_their_private_addresses(session: Session, run: Run) -> None:
     second = session.inventory.hosts(["vm-1"])[0]
-    assert f"{second.private_address}/" in run("vm-1", "ip -4 -o address show dev eth0").stdout
+    # As on EC2, a host does not see its public address.
+    assert run("vm-1", "ip -4 -o address show scope global | awk '{ print $4 }'").stdout.startswith(
+        f"{second.private_address}/"
+    )
+    assert second.address not in run("vm-1", "ip -4 -o address show").stdout
+    assert session.context.ssh.run(second, "echo $SSH_CONNECTION").stdout.split()[2] == second.private_address
     assert second.private_address in run("vm-0", f"getent hosts {run('vm-1', 'hostname').stdout}").stdout
     greet = f"import socket; print(socket.create_connection(('{second.private_address}', 22), 10).recv(8).decode())"
     assert run("vm-0", f'python3 -c "{greet}"').stdout == "SSH-2.0-\n"
+
+
+def test_security_groups_decide_who_reaches_a_running_host(env: dict[str, str], session: Session) -> None:
+    ec2, host = boto(env, "ec2"), session.inventory.hosts(["vm-1"])[0]
+    (instance,) = instances(ec2, [one.id for one in session.cluster.status().instances if one.name == "vm-1"])
+    before = [group["GroupId"] for group in instance["SecurityGroups"]]
+    closed = ec2.create_security_group(GroupName="closed", Description="no rules", VpcId=instance["VpcId"])["GroupId"]
+
+    def outcomes() -> tuple[str, str]:
+        return knock(host.address), knock(host.private_address)
+
+    with socket.create_connection((host.address, 22), timeout=10) as link:
+        ec2.modify_instance_attribute(InstanceId=instance["InstanceId"], Groups=[closed])
+        wait_until(lambda: outcomes() == ("dropped", "dropped"))
+        # EC2, too, keeps connections that were allowed when they began.
+        assert link.recv(4) == b"SSH-"
+    inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": closed}]}
+    ec2.authorize_security_group_ingress(GroupId=closed, IpPermissions=[inside])
+    wait_until(lambda: outcomes() == ("dropped", "ssh"))
+    allow_ssh(ec2, closed, port=22)
+    wait_until(lambda: outcomes() == ("ssh", "ssh"))
+    ec2.modify_instance_attribute(InstanceId=instance["InstanceId"], Groups=before)
+    ec2.delete_security_group(GroupId=closed)
 
 
 def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run: Run) -> None:
@@ -132,10 +161,14 @@ def test_a_host_reads_s3_with_its_role_and_not_without(env: dict[str, str], run:
 
 def test_the_disk_stays_over_stop_and_start_and_a_reboot_typed_on_the_host(session: Session, run: Run) -> None:
     run("vm-1", "echo kept > note").raise_if_failed("note")
+    before = session.inventory.hosts(["vm-1"])[0]
     assert not [one for one in session.cluster.stop() if one.error]
     assert not [one for one in session.cluster.start() if one.error]
     host = session.inventory.hosts(["vm-1"])[0]
     assert session.context.ssh.run(host, "cat note").stdout == "kept\n"
+    assert host.private_address == before.private_address
+    assert host.address not in (before.address, host.private_address)
+    assert knock(before.address) == "dropped"
     booted = session.context.ssh.run(host, "ps -o lstart= -p 1").stdout
     # Later, so that the answer is not cut off.
     session.context.ssh.run(host, "sudo systemd-run --quiet --on-active=1 systemctl reboot").raise_if_failed("reboot")
@@ -260,6 +293,7 @@ def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_show_another_key(env: di
     types = [f"{family}.{size}" for family in ("c7i", "m7i") for size in ("large", "xlarge", "2xlarge")]
     boot = ("ssh-refused", "ssh-dropped", "ssh-silent")
     ec2 = boto(env, "ec2")
+    allow_ssh(ec2, port=22)
     play(home, *[make_fault(kind, where=one) for kind, one in zip(boot, types[:3], strict=True)])
     data = {"UserData": "#cloud-config\n" + json.dumps(config)}
     new = [one for kind in types for one in launch(env, 1, InstanceType=kind, **data)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS
+from localcloud.core.addresses import ENDPOINT_PORT, METADATA_ADDRESS, AddressBlock
 from localcloud.hosts import system_files
 from localcloud.hosts.spec import HostSpec
 
@@ -21,6 +21,9 @@ _NETWORK = re.compile(
 _SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Variables that programs run by sudo need for access to the cloud.
 _SUDO_KEEPS = "AWS_* *_PROXY *_proxy PIP_* LANG"
+_GATE, _GATE_FILE = "SECURITY-GROUPS", "etc/localcloud/iptables-gate"
+GATE_COMMAND = ("iptables-restore", "--noflush", f"/{_GATE_FILE}")
+"""Applies the file of ``gate_files`` to a host that is running."""
 # Docker hosts have the metadata service at its own address.
 _METADATA_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 
@@ -68,20 +71,47 @@ def image_files(spec: HostSpec, network: Mapping[str, str], gateway: str) -> dic
     }
 
 
-def boot_files(spec: HostSpec, gateway: str, unresponsive: UnresponsivePort | None) -> dict[str, str]:
+def boot_files(spec: HostSpec, block: AddressBlock, unresponsive: UnresponsivePort | None) -> dict[str, str]:
     """Return the files of a host that each boot may change, by path relative to its root folder."""
     return {
-        **network_files(gateway, unresponsive),
+        **network_files(block.endpoint, spec, unresponsive),
+        **gate_files(spec, block.ssh_port),
         "etc/ssh/sshd_config.d/50-localcloud.conf": f"Port {spec.port}\n",
     }
 
 
-def network_files(gateway: str, unresponsive: UnresponsivePort | None) -> dict[str, str]:
-    """Return the files that direct the metadata service's address to the cloud, and that block a port."""
+def gate_files(spec: HostSpec, port: int) -> dict[str, str]:
+    """Return the file that makes the SSH port silent at the addresses at which it is not open; see ``GATE_COMMAND``.
+
+    :param port: as clients know it.
+    """
+    # Before the destination becomes the private address; connections that are open stay open.
     rules = [
+        f"-A {_GATE} -d {address} -p tcp --dport {port} -m conntrack --ctstate NEW -j DROP"
+        for address in spec.addresses
+        if not spec.is_open(address)
+    ]
+    # The declaration of a chain empties it.
+    return {_GATE_FILE: "\n".join(["*mangle", f":{_GATE} - [0:0]", *rules, "COMMIT", ""])}
+
+
+def network_files(gateway: str, spec: HostSpec | None, unresponsive: UnresponsivePort | None) -> dict[str, str]:
+    """Return the files that direct addresses to the cloud and to the host, and that block a port.
+
+    :param spec: of the host; None for one without addresses of its own.
+    """
+    public = spec.public_address if spec is not None else ""
+    rules = [
+        "*mangle",
+        f":{_GATE} - [0:0]",
+        f"-A PREROUTING -j {_GATE}",
+        "COMMIT",
         "*nat",
         f"-A OUTPUT -d {METADATA_ADDRESS} -p tcp --dport 80 -j DNAT --to-destination {gateway}:{ENDPOINT_PORT}",
     ]
+    if spec is not None and public:
+        # As EC2's gateway does: programs on the host are reached at its private address only.
+        rules.append(f"-A PREROUTING -d {public} -j DNAT --to-destination {spec.address}")
     silent_port = ""
     if unresponsive is not None and unresponsive.accepts:
         silent_port = str(unresponsive.port)
@@ -89,7 +119,8 @@ def network_files(gateway: str, unresponsive: UnresponsivePort | None) -> dict[s
         rules += ["COMMIT", "*filter", f"-A INPUT -p tcp --dport {unresponsive.port} -j DROP"]
     return {
         "etc/localcloud/iptables": "\n".join([*rules, "COMMIT", ""]),
-        # Written at every boot, because an empty file undoes that of an earlier boot.
+        # These are written at every boot, because an empty file undoes that of an earlier boot.
+        "etc/localcloud/public-address": public,
         "etc/localcloud/silent-port": silent_port,
     }
 

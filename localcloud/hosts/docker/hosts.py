@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -173,7 +173,13 @@ class DockerHosts:
         self._submit(instance_id, self._reboot)
 
     def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
-        """Do nothing: security groups do not decide about docker hosts."""
+        """Let the SSH port answer at these addresses of a host only; returns at once. Open connections stay."""
+        with self._lock:
+            slot = self._slots.get(instance_id)
+            if slot is not None:
+                # For the next boot as well.
+                slot.spec = replace(slot.spec, open_addresses=tuple(addresses))
+        self._submit(instance_id, self._update_gate)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""
@@ -182,6 +188,7 @@ class DockerHosts:
     def thaw(self, instance_id: str) -> None:
         """Resume a frozen host. Does nothing if it is off."""
         self._submit(instance_id, self._unpause)
+        self._submit(instance_id, self._update_gate)
 
     def console(self, instance_id: str) -> bytes:
         """Return the boot messages of a host; empty if there are none."""
@@ -248,7 +255,7 @@ class DockerHosts:
             if not slot.created:
                 self._create(slot)
             port = self._unresponsive_ports.get(slot.spec.address)
-            self._copy(slot, host_config.boot_files(slot.spec, self._network.block.endpoint, port))
+            self._copy(slot, host_config.boot_files(slot.spec, self._network.block, port))
             docker("start", self._name(slot.spec.instance_id))
             slot.booted = True
 
@@ -283,6 +290,17 @@ class DockerHosts:
             image_tag,
         )
         self._copy(slot, host_config.image_files(spec, self._variables, self._network.block.endpoint))
+
+    def _update_gate(self, slot: _Slot) -> None:
+        # A frozen host executes nothing; it follows when it is thawed.
+        if not slot.booted or slot.frozen:
+            return
+        try:
+            self._copy(slot, host_config.gate_files(slot.spec, self._network.block.ssh_port))
+            docker("exec", self._name(slot.spec.instance_id), *host_config.GATE_COMMAND)
+        except EngineError as error:
+            # It may have shut itself down; the rules are applied at every boot.
+            _log.warning("%s: its security groups are not applied: %s", slot.spec.instance_id, error)
 
     def _copy(self, slot: _Slot, files: Mapping[str, str]) -> None:
         docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=system_files.to_tar(files))

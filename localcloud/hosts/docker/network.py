@@ -40,7 +40,7 @@ class NoSystemdError(EngineError):
 
 @dataclass(frozen=True)
 class Network:
-    """A Docker network with the cloud's block of addresses.
+    """A Docker network with the cloud's blocks of addresses.
 
     :param name: name at the engine.
     :param home: folder of the cloud that it belongs to.
@@ -79,20 +79,24 @@ def claim(home: Path) -> tuple[Network, socket.socket]:
     """
     last_error = ""
     for block in DOCKER_BLOCKS:
+        # With the public addresses, which are the block that follows.
+        subnet = block.network.supernet()
         # Docker would accept the subnet and cut this computer off from the other network.
-        if _is_routed(block.network):
+        if _is_routed(subnet):
             continue
         name = f"localcloud-{block.network.network_address}"
         try:
             docker(
-                "network", "create", *labels(home), "--subnet", str(block.network), "--gateway", block.endpoint, name
+                *("network", "create", *labels(home), "--subnet", str(subnet)),
+                # Hosts add their public addresses themselves.
+                *("--ip-range", str(block.network), "--gateway", block.endpoint, name),
             )
         except EngineError as error:
             last_error = str(error)
             continue
         return Network(name, block, home), _listen(name, block)
     # The last error of the engine is shown: it may be the same for every block.
-    first, last = DOCKER_BLOCKS[0].network, DOCKER_BLOCKS[-1].network
+    first, last = DOCKER_BLOCKS[0].network, DOCKER_BLOCKS[-1].public_network
     raise LocalCloudError(
         f"no network from {first} to {last} is free for docker hosts" + (f" ({last_error})" if last_error else "")
     )

@@ -42,7 +42,7 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
     network.remove_leftovers(home.folder)
     resources.callback(network.remove, home.folder)
     claimed, listener = network.claim(home.folder)
-    files = host_config.network_files(claimed.block.endpoint, None)
+    files = host_config.network_files(claimed.block.endpoint, None, None)
     network.probe(claimed, image.ensure(), CONFINEMENT, system_files.to_tar(files))
     return HostSite(
         claimed.block,

@@ -6,10 +6,12 @@ from localcloud.core.addresses import DOCKER_BLOCKS, VM_BLOCKS
 
 
 def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
-    networks = [block.network for block in DOCKER_BLOCKS]
+    networks = [network for block in DOCKER_BLOCKS for network in (block.network, block.public_network)]
     assert len(set(networks)) == 16
     assert not any(network.overlaps(other) for network in networks for other in networks if network is not other)
-    assert DOCKER_BLOCKS[1].endpoint == "172.31.16.1"
+    # One docker network has both.
+    assert DOCKER_BLOCKS[1].network.supernet() == DOCKER_BLOCKS[1].public_network.supernet()
+    assert DOCKER_BLOCKS[1].endpoint == "172.31.32.1"
     assert DOCKER_BLOCKS[1].ssh_port == 22
 
 
@@ -24,4 +26,4 @@ def test_a_vms_private_address_has_a_stand_in_on_loopback() -> None:
     assert block.local_address("172.30.17.4") == "127.77.17.4"
     # A public address is this computer's own, and docker hosts are reachable at their private ones.
     assert block.local_address("127.78.16.9") == "127.78.16.9"
-    assert DOCKER_BLOCKS[1].local_address("172.31.17.4") == "172.31.17.4"
+    assert DOCKER_BLOCKS[1].local_address("172.31.33.4") == "172.31.33.4"

@@ -24,7 +24,7 @@ def probe(image: str, home: Path, confinement: Sequence[str]) -> None:
     assert file_lock.hold(Home(home).daemon_lock)
     claimed, listener = network.claim(home)
     try:
-        network.probe(claimed, image, confinement, to_tar(network_files(claimed.block.endpoint, None)))
+        network.probe(claimed, image, confinement, to_tar(network_files(claimed.block.endpoint, None, None)))
     finally:
         listener.close()
         network.remove(home)

@@ -74,15 +74,14 @@ def key(ec2: Any) -> Iterator[asyncssh.SSHKey]:
     ec2.delete_key_pair(KeyName="login")
 
 
-def allow_ssh(ec2: Any, group_id: str = "", *, network: str = "127.0.0.1/32") -> None:
+def allow_ssh(ec2: Any, group_id: str = "", *, network: str = "127.0.0.1/32", port: int = 22022) -> None:
     """Let a group admit SSH from a network; by default the group of launches that name none, this computer."""
     if not group_id:
         groups = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["default"]}])
         group_id = groups["SecurityGroups"][0]["GroupId"]
     try:
-        ec2.authorize_security_group_ingress(
-            GroupId=group_id, IpPermissions=[{**SSH_RULE, "IpRanges": [{"CidrIp": network}]}]
-        )
+        rule = {**SSH_RULE, "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": network}]}
+        ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[rule])
     except ClientError as error:
         # Another client of this cloud was here before.
         if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from localcloud.core.addresses import DOCKER_BLOCKS
 from localcloud.hosts import system_files
 from localcloud.hosts.docker import host_config
 from localcloud.hosts.docker.host_config import UnresponsivePort
 from localcloud.hosts.spec import HostSpec
 
 GATEWAY = "172.31.0.1"
+BLOCK = DOCKER_BLOCKS[0]
 
 
 def spec(tmp_path: Path, **changes: Any) -> HostSpec:
@@ -45,15 +47,34 @@ def test_sudo_accepts_the_modes_of_the_files(tmp_path: Path) -> None:
 
 def test_the_metadata_address_leads_to_the_cloud_and_a_port_may_be_blocked(tmp_path: Path) -> None:
     def files(port: UnresponsivePort | None) -> dict[str, str]:
-        return host_config.boot_files(spec(tmp_path, port=23), GATEWAY, port)
+        return host_config.boot_files(spec(tmp_path, port=23), BLOCK, port)
 
     rules = files(None)["etc/localcloud/iptables"].splitlines()
-    assert rules[1].endswith("-d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination 172.31.0.1:4566")
+    assert rules[-2].endswith("-d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination 172.31.0.1:4566")
     assert files(None)["etc/ssh/sshd_config.d/50-localcloud.conf"] == "Port 23\n"
     assert "--dport 22 -j DROP" in files(UnresponsivePort(22, accepts=False))["etc/localcloud/iptables"]
     assert files(UnresponsivePort(22, accepts=True))["etc/localcloud/silent-port"] == "22"
     # A file that is left out would stay as the boot before left it.
     assert files(None)["etc/localcloud/silent-port"] == ""
+
+
+def test_a_public_address_leads_to_the_private_one_and_rules_silence_what_is_not_open(tmp_path: Path) -> None:
+    def files(**changes: Any) -> dict[str, str]:
+        host = spec(tmp_path, public_address="172.31.16.9", **changes)
+        return host_config.boot_files(host, BLOCK, None)
+
+    def silent(**changes: Any) -> list[str]:
+        rules = files(**changes)["etc/localcloud/iptables-gate"].splitlines()
+        return [rule.split()[3] for rule in rules if rule.endswith("--dport 22 -m conntrack --ctstate NEW -j DROP")]
+
+    translated = "-A PREROUTING -d 172.31.16.9 -j DNAT --to-destination 172.31.0.4"
+    assert translated in files()["etc/localcloud/iptables"].splitlines()
+    assert files()["etc/localcloud/public-address"] == "172.31.16.9"
+    assert host_config.boot_files(spec(tmp_path), BLOCK, None)["etc/localcloud/public-address"] == ""
+    # The port is that of clients, even if a fault moves the server to another one.
+    assert silent(open_addresses=(), port=23) == ["172.31.0.4", "172.31.16.9"]
+    assert silent(open_addresses=("172.31.0.4",)) == ["172.31.16.9"]
+    assert silent() == []
 
 
 def test_a_host_uses_the_owners_proxy_except_for_the_cloud(tmp_path: Path) -> None:
