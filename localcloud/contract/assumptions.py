@@ -15,12 +15,15 @@ class Assumption:
 
     :param test: the test that checks it against the embedded cloud; empty if a check of ``localcloud.contract.checks``
         does, against any cloud.
+    :param system: the test that checks it on a real system; empty if systems do not matter. An assumption about systems
+        has no other check.
     """
 
     name: str
     statement: str
     source: str
     test: str = ""
+    system: str = ""
 
 
 def read() -> dict[str, Assumption]:

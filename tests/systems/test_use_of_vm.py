@@ -14,7 +14,6 @@ from tests.support.script_host import states
 from tests.support.systems.system_vm import Boot, SystemVM
 from tests.support.waiting import wait_until
 
-RUN = "stratus/runs/r1"
 METADATA = ROOT / "tests" / "support" / "systems" / "metadata.py"
 NOTICE = """{"action": "terminate", "time": "2026-11-22T10:00:00Z"}"""
 
@@ -56,14 +55,12 @@ def test_sessions_and_jobs_keep_a_vm_up_and_without_them_it_shuts_down(boot: Boo
         with subprocess.Popen([*vm.login.shell, "sleep 85; echo up"], stdout=-1, text=True) as session:
             assert session.stdout
             assert session.stdout.read().strip() == "up"
-        vm.login.start("r1", main="sleep 60; echo finished")
+        vm.login.start(vm.run_id, main="sleep 60; echo finished")
         vm.wait_off(300)
 
-        assert vm.file(f"/home/debian/{RUN}/log/main.log") == "finished"
-        assert vm.file(f"/home/debian/{RUN}/state/main.rc") == "0"
-        assert "ended after 1 min without a job, a busy notebook, an SSH session or GPU use" in vm.file(
-            "/var/lib/stratus/ended"
-        )
+        assert vm.file(f"/home/debian/stratus/runs/{vm.run_id}/log/main.log") == "finished"
+        assert vm.file(f"/home/debian/stratus/runs/{vm.run_id}/state/main.rc") == "0"
+        assert vm.file("/var/lib/stratus/ended").startswith("ended after 1 min without a job, ")
 
 
 def test_packages_are_installed_and_a_job_outlives_its_session_until_a_spot_notice_ends_it(boot: Boot) -> None:
@@ -75,7 +72,7 @@ def test_packages_are_installed_and_a_job_outlives_its_session_until_a_spot_noti
     with boot(TimeLimits(30), setup=setup) as vm:
         vm.put({"/run-metadata.py": METADATA.read_text()})
         vm.root("ip address add 169.254.169.254/32 dev lo; systemd-run --quiet python3 /run-metadata.py /notice")
-        vm.login.start("r1", main=job)
+        vm.login.start(vm.run_id, main=job)
         # No session of the user is left: logind may remove what belongs to the sessions.
         wait_until(
             lambda: vm.root("loginctl show-user debian --property State") == "State=closing", timeout_s=60, pause_s=0.5
@@ -88,12 +85,12 @@ def test_packages_are_installed_and_a_job_outlives_its_session_until_a_spot_noti
         assert vm.login.run("docker version --format '{{.Server.Os}}'").strip() == "linux"
         assert vm.login.run("stratus/venvs/demo/bin/python -m pip --version").startswith("pip ")
 
-        assert vm.login.run(f"cat {RUN}/log/main.log").strip() == "began"
+        assert vm.login.run(f"cat stratus/runs/{vm.run_id}/log/main.log").strip() == "began"
         vm.put({"/notice": NOTICE})
-        assert [line for line in vm.login.follow("r1") if not line.startswith("@@")] == [
+        assert [line for line in vm.login.follow(vm.run_id) if not line.startswith("@@")] == [
             "began",
             "AWS reclaims this spot instance at 2026-11-22T10:00:00Z; the job received SIGTERM",
             "kept",
         ]
-        assert vm.login.run(f"cat {RUN}/state/spot").strip() == "2026-11-22T10:00:00Z"
-        assert vm.login.exit_statuses("r1") == {"main": "9"}
+        assert vm.login.run(f"cat stratus/runs/{vm.run_id}/state/spot").strip() == "2026-11-22T10:00:00Z"
+        assert vm.login.exit_statuses(vm.run_id) == {"main": "9"}

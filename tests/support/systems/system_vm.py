@@ -52,6 +52,11 @@ class SystemVM:
     folder: Path
 
     @property
+    def run_id(self) -> str:
+        """A run of its own: tests on this computer signal all processes of theirs, and see those of containers."""
+        return f"r{self.container[:8]}"
+
+    @property
     def login(self) -> ScriptHost:
         """The login user over SSH, in a session of its own for each command."""
         address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.container)
