@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CONSOLE_BYTES = 64 * 1024
 # Last console lines of a host that does not boot.
 _PANIC = b"""\
+[    1.395012] List of all partitions:
+[    1.396377] No filesystem could mount root, tried:
 [    1.398215] VFS: Cannot open root device "PARTUUID=f3a8b2c1-01" or unknown-block(0,0): error -6
 [    1.402377] Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)
 [    1.406119] ---[ end Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0) ]---

@@ -19,6 +19,9 @@ from orchestrator.core.next_step import Text
 OnSkipped = Callable[[str, str], None]
 """Called with the name of a skipped entry and the reason."""
 
+Link = Callable[[Path, Path], object]
+"""Makes the second path a hard link of the first; raises OSError where the file system has none, such as exFAT."""
+
 BLOCK_BYTES = 1 << 20
 
 MAX_HEADER_BYTES = 4 << 20
@@ -162,7 +165,7 @@ class _Decompressor:
         return data
 
 
-def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> int:
+def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget, link: Link = os.link) -> int:
     """Unpack a compressed tar stream into ``folder``, which must exist, as it arrives.
 
     Files and folders only. Links to files inside the folder become those files: a link that is never created cannot
@@ -174,13 +177,18 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     :raises tarfile.ReadError: the stream is not a complete archive.
     """
     try:
-        return _unpack(source, folder, on_skipped, budget)
+        links, total = _unpack(source, folder, on_skipped, budget)
+        _resolve_links(links, folder, on_skipped, lambda target, path: _link_or_copy(target, path, budget, link))
     # Raised by tarfile for fields that are no numbers, and for chains of headers.
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise tarfile.ReadError(f"damaged: {error}") from error
+    return total
 
 
-def _unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> int:
+def _unpack(
+    source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget
+) -> tuple[dict[str, str], int]:
+    """Unpack files and folders; return the targets of links by name, and the bytes of all files."""
     links: dict[str, str] = {}
     total = 0
     stream = _Decompressor(source)
@@ -197,8 +205,7 @@ def _unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Un
                 total += _extract(archive, member, folder / name, folder, budget)
             else:
                 on_skipped(name, "neither a file nor a folder")
-    _resolve_links(links, folder, on_skipped, budget)
-    return total
+    return links, total
 
 
 def _next_member(archive: tarfile.TarFile, stream: _Decompressor) -> tarfile.TarInfo | None:
@@ -265,7 +272,7 @@ def _write(content: IO[bytes], path: Path, budget: UnpackBudget) -> int:
     return size
 
 
-def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, budget: UnpackBudget) -> None:
+def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, replace: Link) -> None:
     """Replace links by their files, repeatedly: a replaced link may be the target of another one."""
     top = folder.resolve()
     for _ in range(MAX_LINK_CHAIN):
@@ -273,7 +280,7 @@ def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, b
         for name in ready:
             target = links.pop(name)
             if (folder / name).parent.resolve().is_relative_to(top):
-                _link_or_copy(folder / target, folder / name, budget)
+                replace(folder / target, folder / name)
             else:
                 on_skipped(name, f"a link to {target}")
     for name, target in links.items():
@@ -288,14 +295,14 @@ def _is_file_inside(target: Path, top: Path) -> bool:
         return False
 
 
-def _link_or_copy(source: Path, path: Path, budget: UnpackBudget) -> None:
+def _link_or_copy(source: Path, path: Path, budget: UnpackBudget, link: Link) -> None:
     """Make ``path`` a hard link of ``source``, so that many links to a large file do not become as many copies."""
     if path.exists() and path.samefile(source):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     try:
-        os.link(source.resolve(), path)
+        link(source.resolve(), path)
     except OSError:
         budget.take_bytes(source.stat().st_size)
         shutil.copy2(source, path)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
+from localcloud.scenarios.scenario import Scenario, make_fault
 from localcloud.simulation.cloud import ClientCrash
+from orchestrator.aws.identity import ClusterId
+from orchestrator.aws.launch import launch_log
+from orchestrator.cluster import elsewhere
+from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import cluster as render
 from orchestrator.session import Session
@@ -124,3 +131,70 @@ def test_instances_of_a_request_without_an_answer_may_still_appear(simulate: Sim
     assert (len(other.instances), other.unconfirmed_count, other.count) == (2, 0, 2)
     assert other.usd_per_hour
     assert later.session().cluster.terminate(everywhere=True).remaining == ()
+
+
+OTHER = OtherCluster("ml", "team", "1", "us-west-2", ("ml-0 (i-0)",), 0, Decimal("0.357"), owner_id="ada")
+
+
+def test_a_summary_names_ten_instances_counts_the_rest_and_has_the_price_or_the_problem() -> None:
+    names = tuple(f"ml-{number}" for number in range(12))
+
+    assert OTHER.summary == "ml-0 (i-0) of cluster ml in us-west-2, $0.36/h"
+    assert "ml-9 of cluster" in replace(OTHER, instances=names[:10]).summary
+    assert "ml-9 and 2 more of cluster" in replace(OTHER, instances=names).summary
+    assert replace(OTHER, usd_per_hour=None).summary.endswith(", price unknown")
+    assert replace(OTHER, problem="no network").summary.endswith(", no network")
+    assert "ml-0 (i-0) 3 that may still appear of" in replace(OTHER, unconfirmed_count=3).summary
+    assert replace(OTHER, unconfirmed_count=3).count == 4
+
+
+def test_the_identity_of_a_cluster_is_that_of_its_tags() -> None:
+    assert OTHER.cluster_id == ClusterId("ml", "team", "1", "us-west-2", "ada")
+
+
+def test_what_ec2_refuses_to_show_is_named_from_the_journal_with_the_reason(simulate: Simulate) -> None:
+    project = simulate()
+    launched(project)
+    project.cloud.play(Scenario(7, (make_fault("denied", action="DescribeInstances"),)))
+    (other,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+
+    assert [name.partition(" ")[0] for name in other.instances] == ["ml-0", "ml-1"]
+    assert (other.unconfirmed_count, other.usd_per_hour) == (0, None)
+    assert "DescribeInstances" in other.problem
+    assert "\n" not in other.problem
+
+
+def test_stopped_instances_cost_no_more_than_their_disks(simulate: Simulate) -> None:
+    project = simulate()
+    session = launched(project)
+    (before,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+    session.cluster.stop()
+    (stopped,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+
+    assert before.usd_per_hour == 2 * Decimal("0.357")
+    assert (stopped.count, stopped.usd_per_hour) == (2, Decimal(0))
+
+
+def test_a_request_that_never_arrived_is_named_until_its_instances_would_show(simulate: Simulate) -> None:
+    project = simulate()
+
+    def crash(when: str, action: str, _: int) -> None:
+        if (when, action) == ("before", "RunInstances") and project.launch_requests:
+            raise ClientCrash
+
+    project.cloud.on_call_boundary = crash
+    with pytest.raises(ClientCrash):
+        launched(project)
+    project.cloud.on_call_boundary = lambda *_: None
+    later = edited(project, *EDITS[0])
+
+    (other,) = elsewhere.find(later.session().context)
+    assert (other.instances, other.unconfirmed_count) == ((), 2)
+    # An entry of an earlier version has no count.
+    journal = later.session().context.journal.path
+    journal.write_text(re.sub(r'"count": ?2, ?', "", journal.read_text()))
+    (other,) = elsewhere.find(later.session().context)
+    assert other.unconfirmed_count == 1
+    project.cloud.clock.sleep(1200)
+    assert elsewhere.find(later.session().context) == ()
+    assert launch_log.unended(later.session().context.journal) == {}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 
+from localcloud.scenarios.scenario import make_fault
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.cluster.replacement import Replacer, why_not_replaceable
+from orchestrator.cluster.meter import Meter
+from orchestrator.cluster.replacement import CONSOLE_LINES, Replacer, why_not_replaceable
 from orchestrator.core.errors import ConnectError, HostError, LeftRunning, StratusError
 from tests.support.aws.values import instance
 from tests.support.simulated_project import OWNER, SimulatedProject
@@ -107,3 +110,66 @@ def test_nothing_is_replaced_after_a_stop(simulate: Simulate) -> None:
 
     assert replacer.replace("ml-1", SILENT, others_ready=True) is None
     assert len(project.our_states) == 2
+
+
+def test_the_end_of_the_console_output_of_a_running_instance_is_reported(simulate: Simulate) -> None:
+    project = simulate(make_fault("boot-hangs", where="host 1", times=1))
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(2))
+
+    lines = [event.text for event in project.events if event.phase == "console"]
+    assert len(lines) == CONSOLE_LINES == 3
+    assert lines[0].startswith("ml-1: [    1.398215] VFS: Cannot open root device")
+    assert lines[-1].endswith("]---")
+    # The console may be denied: the replacement does not depend on it.
+    denied = simulate(
+        make_fault("boot-hangs", where="host 1", times=1), make_fault("denied", action="GetConsoleOutput")
+    )
+    session = denied.session()
+    report = session.cluster.launch(session.cluster.plan(2))
+    assert [event for event in denied.events if event.phase == "console"] == []
+    assert len(report.ready) == 2
+
+
+def test_what_the_failed_instance_cost_is_in_the_plan_and_after_a_failure_in_the_journal(simulate: Simulate) -> None:
+    project = simulate(cluster="max_hours = 700")
+    plans: list[LaunchPlan] = []
+
+    def launch_one(plan: LaunchPlan) -> Instance:
+        plans.append(plan)
+        raise StratusError("no capacity")
+
+    replacer = launched(project, launch_one)
+    failed, log = replacer.instances["ml-0"], replacer.context.launch_log
+    project.cloud.clock.sleep(3600)
+    replacer.replace("ml-0", SILENT, others_ready=True)
+
+    (plan,) = plans
+    hourly = Meter(replacer.context).usd_per_hour(failed)
+    assert hourly is not None
+    assert plan.names == ("ml-0",)
+    assert plan.replaced.exact is not None
+    assert hourly < plan.replaced.exact < hourly * Decimal("1.1")
+    assert {key: ended.cost for key, ended in log.ended().items()} == {failed.id: plan.replaced}
+
+
+def test_an_instance_terminated_outside_stratus_is_neither_terminated_nor_replaced(simulate: Simulate) -> None:
+    project = simulate()
+    replacer = launched(project, lambda plan: pytest.fail("nothing may be launched"))
+    gone = replacer.instances["ml-1"]
+    project.cloud.session().client("ec2").terminate_instances(InstanceIds=[gone.id])
+    before = project.count_calls("TerminateInstances")
+
+    assert replacer.replace("ml-1", SILENT, others_ready=True) is None
+    assert project.count_calls("TerminateInstances") == before
+    assert "not replaced: it was terminated on request" in project.warnings
+
+
+def test_an_instance_that_cannot_be_terminated_is_not_replaced(simulate: Simulate) -> None:
+    project = simulate(make_fault("protected", where="host 1"))
+    replacer = launched(project, lambda plan: pytest.fail("nothing may be launched"))
+
+    assert replacer.replace("ml-1", SILENT, others_ready=True) is None
+    (warning,) = [text for text in project.warnings if text.startswith("not replaced: ")]
+    assert "protected" in warning
+    assert "\n" not in warning

@@ -290,3 +290,24 @@ def test_the_parts_of_a_budget_are_whole_bytes_and_files() -> None:
         parts[0].take_file()
     with pytest.raises(LimitReached, match="stopped after 11 files"):
         parts[0].take_file()
+
+
+def test_where_there_are_no_hard_links_a_link_becomes_a_copy_that_counts(tmp_path: Path) -> None:
+    def refuse(source: Path, path: Path) -> None:
+        raise OSError
+
+    data = archive_of(member("a", b"123", mode=0o755, mtime=1000), link("b", "a"))
+    for max_bytes in (6, 5):
+        folder = tmp_path / str(max_bytes)
+        folder.mkdir()
+        arguments = ChunkReader([data]), folder, lambda name, reason: None, UnpackBudget(max_bytes=max_bytes)
+        if max_bytes == 5:
+            with pytest.raises(LimitReached):
+                unpack(*arguments, link=refuse)
+        else:
+            assert unpack(*arguments, link=refuse) == 3
+
+    copy, original = tmp_path / "6" / "b", tmp_path / "6" / "a"
+    assert not copy.samefile(original)
+    assert (copy.read_bytes(), copy.stat().st_mode, copy.stat().st_mtime) == (b"123", original.stat().st_mode, 1000)
+    assert not (tmp_path / "5" / "b").exists()

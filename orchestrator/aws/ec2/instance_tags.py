@@ -68,7 +68,7 @@ def tag_expiry(clients: client.Clients, expires_at: Mapping[str, datetime]) -> N
         by_minute[round_up(time)].append(instance_id)
     with clients.translate_errors("tagging VMs with their shutdown time"):
         for time, ids in by_minute.items():
-            set_tag(clients, ids, EXPIRES, time.isoformat(timespec="seconds"))
+            set_tag(clients, ids, EXPIRES, time.isoformat())
 
 
 def round_up(time: datetime) -> datetime:

@@ -9,13 +9,13 @@ import random
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from groups import GROUPS, TESTS
 from line_tests import LineTests, measure
 from mutant_runs import Outcome, Trial, run_all
-from mutations import Mutant, mutants_of, unchanged
+from mutations import Key, Mutant, mutants_of, unchanged
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED = ("killed", "slow")
@@ -50,10 +50,16 @@ def chosen(targets: Sequence[str]) -> list[Mutant]:
     return mutants
 
 
-def equivalents() -> dict[tuple[str, str, str, str], str]:
+def equivalents() -> dict[Key, str]:
     """Return the reasons of mutants that change nothing which matters, by the mutants' keys."""
     entries = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["mutant"]
     return {(entry["file"], entry["in"], entry["before"], entry["after"]): entry["reason"] for entry in entries}
+
+
+def stale(sources: Mapping[str, bytes], known: Iterable[Key]) -> list[Key]:
+    """Return the keys of equivalent mutants that some modules no longer have."""
+    keys = {mutant.key for file, source in sources.items() for mutant in mutants_of(file, source)}
+    return [key for key in known if key[0] in sources and key not in keys]
 
 
 def tests_of(files: Iterable[str], given: Sequence[str]) -> dict[str, Sequence[str]]:
@@ -118,8 +124,10 @@ def main(argv: Sequence[str]) -> int:
 
     run_all(ROOT, [*controls, *trials], options.workers, show)
     report(outcomes, equivalent)
+    for file, function, before, _ in stale(sources, known):
+        print(f"{EQUIVALENT.name}: not a mutant any longer: {file} {function}: {before}")
     for file in untrusted:
-        print(f"{file}: its tests fail or end in no time without a change, so that these figures mean nothing")
+        print(f"{file}: its tests fail, or take too long, without a change: its figures are not valid")
     return 1 if untrusted or any(outcome.state not in KILLED for outcome in outcomes) else 0
 
 

@@ -31,6 +31,9 @@ OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
 }
 OPPOSITES = {"min": "max", "max": "min", "any": "all", "all": "any", "ceil": "floor", "floor": "ceil"}
 OPPOSITES |= {"ROUND_FLOOR": "ROUND_CEILING", "ROUND_CEILING": "ROUND_FLOOR"}
+Key = tuple[str, str, str, str]
+"""Module, function, lines before and lines after: an identity that does not change when lines move."""
+
 TEXT_KEYWORDS = {"fix", "where", "text", "description", "encoding", "indent"}
 """Arguments that carry words for the screen, or decide the form of a file."""
 
@@ -63,8 +66,8 @@ class Mutant:
     source: bytes
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """Identity that does not change when lines move."""
+    def key(self) -> Key:
+        """Identity."""
         return self.file, self.function, self.before, self.after
 
     @property
