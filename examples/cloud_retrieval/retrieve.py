@@ -26,6 +26,11 @@ JOB = cli.CommandLineJob(
 )
 
 
+def row_count(text: str) -> int:
+    """Parse a number of training pixels; 0 stands for the default of the model."""
+    return 0 if text == "0" else whole_number(10, MANY)(text)
+
+
 def parse_arguments(args: list[str] | None = None) -> Options:
     """Parse the command line; exits with code 2 on invalid arguments."""
     parser = cli.Parser("retrieve.py", __doc__)
@@ -36,11 +41,17 @@ def parse_arguments(args: list[str] | None = None) -> Options:
     parser.add_argument(
         "--match", default="*", metavar="PATTERN", help="use only scene files whose name matches (default: *)"
     )
+    parser.add_argument(
+        "--model",
+        choices=("boosting", "trees"),
+        default="trees",
+        help="gradient boosting, or extremely randomized trees",
+    )
+    parser.add_argument("--fast", action="store_true", help="boosting in one stage, at a third of the cost")
     parser.add_number("--trees", whole_number(1, 10_000), 60, "trees per forest")
     parser.add_number("--depth", whole_number(0, 1000), 16, "maximum depth of a tree, 0: no limit")
-    parser.add_number(
-        "--rows", whole_number(10, MANY), 24_000, "maximum number of training pixels, all scenes together"
-    )
+    rows = "maximum number of training pixels, all scenes together, 0: 24,000, with two stages of boosting 200,000"
+    parser.add_number("--rows", row_count, 0, rows)
     blocks = "blocks of rows per scene, 0: blocks of 65,536 pixels; more blocks need less memory"
     parser.add_number("--blocks", whole_number(0, MANY), 0, blocks)
     # scikit-learn takes seeds of 32 bits.

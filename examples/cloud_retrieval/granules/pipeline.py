@@ -25,7 +25,7 @@ from retrieval.stages import (
     format_count,
     gather_results,
     group_seeds,
-    log_tree_progress,
+    log_progress,
     make_folders,
 )
 
@@ -217,7 +217,8 @@ def train_folds(context: RunContext, matched: Sequence[Any]) -> list[TrainedMode
             }
         )
     pending = [future for groups in groups_by_fold for target in forest_model.TARGETS for future in groups[target]]
-    log_tree_progress(pending, len(forest_model.TARGETS) * settings.trees * options.folds, context.log)
+    trees = len(forest_model.TARGETS) * settings.trees * options.folds
+    log_progress(pending, trees, "trees", context.log)
     models = [client.submit(tasks.merge_model, groups) for groups in groups_by_fold]
     descriptions = [client.submit(tasks.describe_model, model).result() for model in models]
     return [TrainedModel(model, *description) for model, description in zip(models, descriptions, strict=True)]

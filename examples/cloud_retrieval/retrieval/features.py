@@ -7,11 +7,14 @@ All features derive from the two reflectances within a square around the pixel:
 - local mean, standard deviation, minimum and maximum per band, which distinguish sunlit sides, shadows and cloud
   interiors;
 - central differences along rows and columns, for the orientation of cloud sides;
+- with ``contrast``: the pixel less its surroundings, for both reflectances, their logarithms and the logarithm of their
+  ratio; surroundings are means over 3, 5 and 9 pixels, and single pixels 1, 2, 3 and 5 columns to either side. Sunlight
+  arrives along the rows in the large-eddy series, so these are the pixels towards and away from the sun;
 - solar and viewing zenith angle and albedo of the scene. A tree cannot split on a constant, so they count only where
   scenes differ.
 
-Edges are mirrored, which reaches no further than the square. Each value is summed in an order that depends on the pixel
-alone (no running sums), so dividing a scene into other blocks of rows does not change a single bit.
+Edges are mirrored, which reaches no further than the footprint. Each value is summed in an order that depends on the
+pixel alone (no running sums), so dividing a scene into other blocks of rows does not change a single bit.
 """
 
 from __future__ import annotations
@@ -26,13 +29,22 @@ Plane = NDArray[np.float64]
 FeatureTable = NDArray[np.float32]
 
 MIN_REFLECTANCE = 1e-3
+# A square of 9 pixels reaches 4 pixels far, less than the longest distance along the sun's direction.
+CONTRAST_WIDTHS = (3, 5, 9)
+CONTRAST_DISTANCES = (1, 2, 3, 5)
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Surroundings of a pixel used by its features; ``neighbourhood`` is odd, and 1 means the pixel alone."""
+    """Surroundings of a pixel used by its features; ``neighbourhood`` is odd, and 1 means the pixel alone.
+
+    ``contrast`` adds differences from the surroundings. ``context`` is the reach (pixels) of a second stage, which uses
+    what a first stage predicts for the pixels around.
+    """
 
     neighbourhood: int = 3
+    contrast: bool = False
+    context: int = 0
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -42,13 +54,20 @@ class Footprint:
     @property
     def halo(self) -> int:
         """Largest distance (pixels, Chebyshev) between a pixel and the reflectances its features use."""
-        return max((self.neighbourhood, *self.windows)) // 2
+        distances = CONTRAST_DISTANCES if self.contrast else ()
+        return max(max((self.neighbourhood, *self.windows)) // 2, *distances, 0)
+
+    @property
+    def reach(self) -> int:
+        """Largest distance between a pixel and the reflectances its prediction depends on."""
+        return self.halo + self.context
 
     @property
     def count(self) -> int:
         """Number of features."""
         patch = 3 * self.neighbourhood**2
-        return patch + (2 * (2 * len(self.windows) + 2 + 2) if self.windows else 0) + 3
+        contrast = 5 * (len(CONTRAST_WIDTHS) + 2 * len(CONTRAST_DISTANCES)) if self.contrast else 0
+        return patch + (2 * (2 * len(self.windows) + 2 + 2) if self.windows else 0) + contrast + 3
 
 
 def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footprint) -> FeatureTable:
@@ -79,6 +98,20 @@ def iter_feature_planes(padded: Plane, footprint: Footprint) -> Iterator[Plane]:
     if footprint.windows:
         for band in padded:
             yield from local_statistics(band, footprint)
+    if footprint.contrast:
+        logs = [np.log(np.maximum(band, MIN_REFLECTANCE)) for band in padded]
+        for plane in (*padded, *logs, logs[1] - logs[0]):
+            yield from contrasts(plane, halo)
+
+
+def contrasts(plane: Plane, halo: int) -> Iterator[Plane]:
+    """Yield the pixel less means around it, and less single pixels towards and away from the sun."""
+    pixel = shift(plane, halo, 0, 0)
+    for width in CONTRAST_WIDTHS:
+        yield pixel - reduce_window(plane, halo, width, np.add) / width**2
+    for distance in CONTRAST_DISTANCES:
+        yield pixel - shift(plane, halo, 0, -distance)
+        yield pixel - shift(plane, halo, 0, distance)
 
 
 def local_statistics(band: Plane, footprint: Footprint) -> Iterator[Plane]:

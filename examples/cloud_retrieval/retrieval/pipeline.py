@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from boosting import tasks as boosting_tasks
+from boosting import training as boosting_training
+from boosting.members import BoostingSettings
 from distributed import as_completed
 
 from retrieval import evaluation, forest, predictions_file, scenes, tasks
@@ -28,17 +31,25 @@ from retrieval.stages import (
     format_count,
     gather_results,
     group_seeds,
-    log_tree_progress,
+    log_progress,
     make_folders,
 )
 from retrieval.tasks import SceneRef, SceneSplit
+
+# Boosting: members per target and tile group, by number of stages, and iterations of each; see README.md.
+MEMBERS = {1: (1,), 2: (1, 2)}
+ITERATIONS = 60
+# About 1.3 KB each with everything that training derives from a row: 256 MiB.
+ROWS_IN_MEMORY = 200_000
+FEW_ROWS = 24_000
 
 
 @dataclass(frozen=True)
 class Options:
     """Options of the command line.
 
-    ``rows`` caps the training rows of all scenes together; 0 blocks: of 65,536 pixels; depth 0: no limit.
+    ``model`` is ``trees`` or ``boosting``; ``fast`` is boosting in one stage. ``rows`` caps the training rows of all
+    scenes together (0: see ``row_limit``); 0 blocks: of 65,536 pixels; depth 0: no limit.
     """
 
     data: str
@@ -46,9 +57,11 @@ class Options:
     held_out: str = ""
     scheduler: str = ""
     match: str = "*"
+    model: str = "trees"
+    fast: bool = False
     trees: int = 60
     depth: int = 16
-    rows: int = 24_000
+    rows: int = 0
     blocks: int = 0
     seed: int = 1
     neighbourhood: int = 3
@@ -61,11 +74,29 @@ class Options:
         return ForestSettings(trees=self.trees, depth=self.depth, seed=self.seed)
 
     @property
+    def boosting_settings(self) -> BoostingSettings:
+        """Settings of boosting: one stage if there is no context to use, as for the pixel alone."""
+        stages = 2 if self.footprint.context else 1
+        return BoostingSettings(stages, MEMBERS[stages], ITERATIONS, self.seed)
+
+    @property
+    def footprint(self) -> Footprint:
+        """Surroundings of a pixel that the model uses."""
+        boosting = self.model == "boosting" and self.neighbourhood > 1
+        return Footprint(self.neighbourhood, contrast=boosting, context=int(boosting and not self.fast))
+
+    @property
     def split(self) -> SceneSplit:
         """Division of the scenes: inside scenes, unless others are held out."""
-        footprint = Footprint(self.neighbourhood)
         fold = -1 if self.held_out else self.fold
-        return SceneSplit(footprint, self.blocks, fold, max(self.buffer, 2 * footprint.halo))
+        return SceneSplit(self.footprint, self.blocks, fold, max(self.buffer, 2 * self.footprint.reach))
+
+    @property
+    def row_limit(self) -> int:
+        """Largest number of training rows, all scenes together."""
+        if self.rows:
+            return self.rows
+        return ROWS_IN_MEMORY if self.model == "boosting" and not self.fast else FEW_ROWS
 
 
 @dataclass(frozen=True)
@@ -113,7 +144,7 @@ def run(options: Options, log: Log) -> RetrievalResult:
             held_out = scenes.find_scenes(options.held_out, match=options.match) if options.held_out else None
             check_inputs(options, training, held_out)
         with timer.stage("connect"):
-            client = stack.enter_context(connect(options.scheduler))
+            client = stack.enter_context(connect(options.scheduler, Path(boosting_tasks.__file__).parent))
         counts = {"training scene": len(training.names), "worker": client.workers, "thread": client.threads}
         log(", ".join(format_count(count, noun) for noun, count in counts.items()))
         return run_stages(RunContext(options, client, training, held_out, timer, log))
@@ -133,8 +164,8 @@ class RunContext:
 
 def check_inputs(options: Options, training: SceneSource, held_out: SceneSource | None) -> None:
     """Create the output folder; raise SceneError if that fails or the options do not fit the scenes."""
-    if options.rows < len(training.names):
-        raise SceneError(f"--rows {options.rows}: fewer than one for each of {len(training.names)} scenes")
+    if options.row_limit < len(training.names):
+        raise SceneError(f"--rows {options.row_limit}: fewer than one for each of {len(training.names)} scenes")
     overlap = held_out.addresses() & training.addresses() if held_out else set()
     if overlap:
         raise SceneError(f"{min(overlap)}: is both a training scene and a held-out scene")
@@ -175,7 +206,7 @@ def sample_scenes(context: RunContext) -> tuple[SampledScenes, list[SceneInfo]]:
     training = scene_refs(context.training)
     futures = [
         client.submit(tasks.draw_sample, ref, options.split, options.seed, quota)
-        for ref, quota in zip(training, row_quotas(options.rows, len(training)), strict=True)
+        for ref, quota in zip(training, row_quotas(options.row_limit, len(training)), strict=True)
     ]
     summaries = [client.submit(tasks.summarize_sample, future) for future in futures]
     ref_by_key = {future.key: ref for future, ref in zip(summaries, training, strict=True)}
@@ -211,6 +242,17 @@ def check_training_rows(sampled: SampledScenes, context: RunContext, with_cer: i
 
 
 def train_model(context: RunContext, sampled: SampledScenes) -> TrainedModel:
+    """Train the model that the options name."""
+    options = context.options
+    if options.model == "trees":
+        return train_forests(context, sampled)
+    refs = scene_refs(context.training)
+    return boosting_training.train(
+        context.client, options.boosting_settings, options.split, refs, sampled.futures, context.log
+    )
+
+
+def train_forests(context: RunContext, sampled: SampledScenes) -> TrainedModel:
     """Train both forests in groups of trees and merge them in the order of their seeds."""
     client, settings = context.client, context.options.forest_settings
     table = client.submit(tasks.build_table, sampled.futures)
@@ -222,7 +264,7 @@ def train_model(context: RunContext, sampled: SampledScenes) -> TrainedModel:
         for target in forest.TARGETS
     }
     pending = [future for target in forest.TARGETS for future in groups[target]]
-    log_tree_progress(pending, len(forest.TARGETS) * settings.trees, context.log)
+    log_progress(pending, len(forest.TARGETS) * settings.trees, "trees", context.log)
     model = client.submit(tasks.merge_model, groups["mask"], groups["micro"], client.submit(tasks.target_scale, table))
     digest, nodes = client.submit(tasks.describe_model, model).result()
     return TrainedModel(model, digest, nodes)
@@ -237,7 +279,9 @@ def write_predictions(
     pixels_left = {info.name: info.pixels for info in evaluated}
     data = data_kind(info.synthetic for info in (*sampled.infos, *evaluated))
     with predictions_file.open_writer(path, evaluated, data=data, model=trained.digest) as writer:
-        for _, blocks in context.client.stream(tasks.predict_ranges, items, context.options.split, trained.future):
+        for _, blocks in context.client.stream(
+            tasks.predict_ranges, items, context.options.split, trained.future, predictor(context.options)
+        ):
             for block in blocks:
                 # HDF5 is written by the client alone; it does not support concurrent writers.
                 writer.put(block)
@@ -245,6 +289,11 @@ def write_predictions(
                 if not pixels_left[block.name]:
                     done = sum(not pixels for pixels in pixels_left.values())
                     context.log(f"predicted {done}/{len(evaluated)}  {block.name}")
+
+
+def predictor(options: Options) -> tasks.Predictor:
+    """Return the function that applies the model to some rows of a scene."""
+    return tasks.predict_planes if options.model == "trees" else boosting_tasks.predict_planes
 
 
 def prediction_items(

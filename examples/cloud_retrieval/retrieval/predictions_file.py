@@ -3,6 +3,7 @@
     /<scene>/cloud_mask_probability            1     cloud if 0.5 or more
     /<scene>/cloud_optical_thickness           1     given that there is cloud
     /<scene>/cloud_effective_radius            um    given that there is cloud
+    /<scene>/...                               with boosting: see UNITS and LONG_NAMES below
     /<scene>/truth_cloud_optical_thickness     1     if known; NaN where clear
     /<scene>/truth_cloud_effective_radius      um
     /<scene>/role                              0 training, 1 buffer, 2 test; absent: all pixels are test pixels
@@ -29,6 +30,13 @@ UNITS = {
     "cloud_mask_probability": "1",
     "cloud_optical_thickness": "1",
     "cloud_effective_radius": "um",
+    "cloud_optical_thickness_mean": "1",
+    "liquid_water_path": "g m-2",
+    "log_optical_thickness_half_width_68": "1",
+    "log_optical_thickness_half_width_95": "1",
+    "effective_radius_half_width_68": "um",
+    "effective_radius_half_width_95": "um",
+    "outside_training_range": "1",
     "truth_cloud_optical_thickness": "1",
     "truth_cloud_effective_radius": "um",
     "role": "1",
@@ -37,6 +45,13 @@ LONG_NAMES = {
     "cloud_mask_probability": "probability that the pixel is cloudy; cloud if 0.5 or more",
     "cloud_optical_thickness": "cloud optical thickness at 0.66 um, given that there is cloud",
     "cloud_effective_radius": "cloud droplet effective radius, given that there is cloud",
+    "cloud_optical_thickness_mean": "mean of cloud optical thickness over its uncertainty, given that there is cloud",
+    "liquid_water_path": "2/3 x density of water x mean cloud optical thickness x effective radius, given cloud",
+    "log_optical_thickness_half_width_68": "half the width of the 68% interval of log(1 + cloud_optical_thickness)",
+    "log_optical_thickness_half_width_95": "half the width of the 95% interval of log(1 + cloud_optical_thickness)",
+    "effective_radius_half_width_68": "half the width of the 68% interval of cloud_effective_radius",
+    "effective_radius_half_width_95": "half the width of the 95% interval of cloud_effective_radius",
+    "outside_training_range": "1: reflectances, their ratio, angles or albedo outside the range of the training pixels",
     "truth_cloud_optical_thickness": "cloud optical thickness from the scene file; NaN where clear",
     "truth_cloud_effective_radius": "cloud droplet effective radius from the scene file; NaN where clear",
     "role": "0: training, 1: buffer between training and test pixels, 2: test",
@@ -106,10 +121,12 @@ def iter_row_blocks(group: Any) -> Iterator[dict[str, Any]]:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of names and predicted values of all scenes, sorted; truth and roles are not included."""
+    predicted = [name for name in UNITS if not name.startswith(("truth_", "role"))]
     total = hashlib.sha256()
     for name, group in iter_scenes(path):
         total.update(name.encode())
         for part in iter_row_blocks(group):
-            for plane in ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius"):
-                total.update(np.ascontiguousarray(part[plane], dtype="<f4").tobytes())
+            for plane in predicted:
+                if plane in part:
+                    total.update(np.ascontiguousarray(part[plane], dtype="<f4").tobytes())
     return total.hexdigest()

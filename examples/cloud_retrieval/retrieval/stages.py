@@ -67,14 +67,14 @@ def group_seeds(seeds: Sequence[int]) -> list[Sequence[int]]:
     return [seeds[first : first + TREES_PER_TASK] for first in range(0, len(seeds), TREES_PER_TASK)]
 
 
-def log_tree_progress(groups: Sequence[Any], total: int, log: Log) -> None:
-    """Log how many of ``total`` trees are trained, at most ten times."""
+def log_progress(groups: Sequence[Any], total: int, subject: str, log: Log) -> None:
+    """Log how many of ``total`` trees or models are trained, at most ten times."""
     logged = 0
     for count, future in enumerate(as_completed(groups), 1):
         future.result()
         done = total * count // len(groups)
         if (done - logged) * 10 >= total or count == len(groups):
-            log(f"trees {done}/{total}")
+            log(f"{subject} {done}/{total}")
             logged = done
 
 

@@ -7,7 +7,7 @@ trained trees (likewise) and predictions (sent to the client).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,9 @@ from retrieval import features, forest, s3_staging, scenes, train_test_split, wo
 from retrieval.features import Footprint
 from retrieval.forest import ForestSettings, Model, Target, TrainingTable
 from retrieval.scenes import Scene, SceneError, SceneInfo
+
+PREDICTED = ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius")
+Predictor = Callable[..., dict[str, NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,13 @@ class SceneRef:
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Training rows of one scene, with the properties of the scene."""
+    """Training rows of one scene, with the properties of the scene and the flat indices of the pixels."""
 
     info: SceneInfo
     features: NDArray[np.float32]
     cot: NDArray[np.float64]
     cer: NDArray[np.float64]
+    indices: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def inspect_scene(ref: SceneRef, split: SceneSplit) -> SceneInfo:
 
 def check_size(scene: Scene, split: SceneSplit) -> None:
     """Raise SceneError if a scene is too small to be mirrored at its edges."""
-    if min(scene.shape) <= split.footprint.halo:
+    if min(scene.shape) <= split.footprint.reach:
         raise SceneError(
             f"{scene.label}: {scene.shape[0]} x {scene.shape[1]} pixels are too few for this neighbourhood"
         )
@@ -114,7 +118,7 @@ def draw_sample(ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> Trai
         indices = draw_pixels(scene, ref, split, seed, quota)
         if not len(indices):
             raise SceneError(f"{scene.label}: no training pixel is left between test tiles; use --held-out")
-        return TrainingSample(info, *compute_rows(scene, split, indices))
+        return TrainingSample(info, *compute_rows(scene, split, indices), indices)
 
 
 def draw_pixels(scene: Scene, ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> NDArray[np.int64]:
@@ -200,26 +204,34 @@ def describe_model(model: Model) -> tuple[str, int]:
 
 
 def predict_ranges(
-    item: tuple[SceneRef, Sequence[tuple[int, int]]], split: SceneSplit, model: Model
+    item: tuple[SceneRef, Sequence[tuple[int, int]]], split: SceneSplit, model: Any, predict: Predictor
 ) -> list[PredictionBlock]:
-    """Return predictions for ranges of rows of one scene, one range in memory at a time."""
+    """Return predictions for ranges of rows of one scene, one range in memory at a time.
+
+    :param predict: returns one value per pixel and name for some rows, from scene, split, model, first and last row.
+    """
     ref, ranges = item
+    blocks = []
     with open_scene(ref) as scene:
-        return [predict_block(scene, ref, split, model, row_range) for row_range in ranges]
+        for first, last in ranges:
+            values = predict(scene, split, model, first, last)
+            blocks.append(build_block(scene, ref, split, (first, last), values))
+    return blocks
 
 
-def predict_block(
-    scene: Scene, ref: SceneRef, split: SceneSplit, model: Model, row_range: tuple[int, int]
+def predict_planes(scene: Scene, split: SceneSplit, model: Model, first: int, last: int) -> dict[str, NDArray[Any]]:
+    """Return the predictions of the forests for some rows."""
+    predictions = forest.predict(model, block_features(scene, split, first, last))
+    return dict(zip(PREDICTED, predictions, strict=True))
+
+
+def build_block(
+    scene: Scene, ref: SceneRef, split: SceneSplit, row_range: tuple[int, int], values: dict[str, NDArray[Any]]
 ) -> PredictionBlock:
     """Return predictions, truth and roles of one range of rows."""
     first, last = row_range
-    shape = (last - first, scene.shape[1])
-    names = ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius")
-    predictions = forest.predict(model, block_features(scene, split, first, last))
-    planes: dict[str, NDArray[Any]] = {
-        name: values.reshape(shape) for name, values in zip(names, predictions, strict=True)
-    }
-    for part, name in zip(scenes.TRUTH, names[1:], strict=True):
+    planes = {name: column.reshape(last - first, scene.shape[1]) for name, column in values.items()}
+    for part, name in zip(scenes.TRUTH, PREDICTED[1:], strict=True):
         if part in scene.truth:
             planes[f"truth_{name}"] = scene.truth_values(part, first, last).astype(np.float32)
     if split.fold >= 0:

@@ -38,6 +38,17 @@ def pixel_roles(shape: tuple[int, int], first: int, last: int, *, fold: int, buf
     return np.where(is_test_row, TEST, np.where(is_buffered, BUFFER, TRAIN)).astype(np.uint8)
 
 
+def pixel_groups(shape: tuple[int, int], indices: NDArray[np.int64], shift: int) -> NDArray[np.int8]:
+    """Return the tile group of pixels, 0 to 3: fold ``f`` of a scene with this ``shift`` tests group ``-f`` modulo 4.
+
+    :param indices: flat indices of the pixels.
+    """
+    rows, columns = shape
+    row, column = np.divmod(indices, columns)
+    group = (row * TILES // rows + column * TILES // columns + shift) % TILES
+    return np.asarray(group, dtype=np.int8)
+
+
 def dilate(mask: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
     """Return True where a test pixel lies within ``reach``; consumes ``reach`` rows of margin above and below."""
     height = len(mask) - 2 * reach

@@ -5,6 +5,7 @@ Schedulers and workers are processes of their own, each in its own folder; all c
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -18,11 +19,11 @@ import dask
 import pytest
 import retrieve
 from retrieval import dask_client, pipeline
-from retrieval.pipeline import Options, RetrievalResult
+from retrieval.pipeline import Options
 from retrieval.scenes import SceneError
 
 from tests.support.examples.dask_cluster import DEADLINE, Cluster
-from tests.support.examples.example_data import CLOUD_RETRIEVAL, scene_hashes
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, ignore_log, scene_hashes
 
 
 @pytest.fixture(name="cluster")
@@ -34,21 +35,24 @@ def start_cluster(tmp_path: Path, scene_folder: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("model", "rows", "killed_at"), [("trees", 6000, "trees"), ("boosting", 1500, "stage 2")])
 def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_local_run(
-    cluster: Cluster, quick_options: Options, local_result: RetrievalResult, tmp_path: Path
+    cluster: Cluster, quick_options: Options, tmp_path: Path, model: str, rows: int, killed_at: str
 ) -> None:
+    options = dataclasses.replace(quick_options, model=model, rows=rows)
+    local_result = pipeline.run(dataclasses.replace(options, out=tmp_path / "local"), ignore_log)
     cluster.start_worker("ml-0")
-    one = cluster.run(pipeline, quick_options, tmp_path / "one")
+    one = cluster.run(pipeline, options, tmp_path / "one")
     killed = cluster.start_worker("ml-1")
     cluster.wait_for_workers(2)
-    two = cluster.run(pipeline, quick_options, tmp_path / "two")
+    two = cluster.run(pipeline, options, tmp_path / "two")
 
-    def kill_once_trees_are_trained(line: str) -> None:
-        if line.startswith("trees") and killed.poll() is None:
+    def kill_halfway(line: str) -> None:
+        if line.startswith(killed_at) and killed.poll() is None:
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait(DEADLINE)
 
-    one_lost = cluster.run(pipeline, quick_options, tmp_path / "one_lost", kill_once_trees_are_trained)
+    one_lost = cluster.run(pipeline, options, tmp_path / "one_lost", kill_halfway)
 
     assert (one.client.workers, two.client.workers, killed.returncode) == (1, 2, -signal.SIGKILL)
     assert scene_hashes(one) == scene_hashes(two) == scene_hashes(one_lost) == scene_hashes(local_result)
