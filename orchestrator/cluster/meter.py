@@ -187,8 +187,8 @@ def usage(instance: Instance, at: datetime, running_since: datetime | None = Non
     created_at = _created_at(instance)
     began = max(running_since or instance.launched_at, instance.launched_at)
     current = _current(instance, began, at)
-    if _failed_to_start(instance):
-        current = Span(0.0, current.longest_s)  # EC2 bills nothing if it failed while it was pending
+    if _may_never_have_run(instance, running_since):
+        current = Span(0.0, current.longest_s)  # EC2 bills nothing for an instance that ended while it was pending
     running = _past(instance, created_at) + current
     earliest, latest = (at, at) if instance.is_alive else _end(instance, at)
     # The disk exists as long as the instance, also while that is stopped.
@@ -201,8 +201,12 @@ def _created_at(instance: Instance) -> datetime:
     return instance.created_at or (past.created_at if past else instance.launched_at)
 
 
-def _failed_to_start(instance: Instance) -> bool:
-    return instance.state in ec2_instances.TERMINATING and instance.reason.startswith(_NEVER_RAN)
+def _may_never_have_run(instance: Instance, running_since: datetime | None) -> bool:
+    """Return True for an instance that may have ended while it was pending: EC2 shows the last change only."""
+    if instance.state not in ec2_instances.TERMINATING:
+        return False
+    was_seen_running = running_since is not None and running_since >= instance.launched_at
+    return instance.reason.startswith(_NEVER_RAN) or not (was_seen_running or instance.stopped_at)
 
 
 def _replaces(instance: Instance, other: Instance) -> bool:

@@ -193,8 +193,20 @@ def test_the_time_of_one_start_is_a_minute_at_least_and_a_pending_instance_is_no
 def test_an_instance_that_ended_at_an_unknown_time_was_billed_until_its_automatic_shutdown_at_most() -> None:
     ended = replace(instance(1, age_s=36_000), state="terminated", expires_at=NOW - 2 * HOUR)
 
-    assert usage(ended, NOW).running == Span(60, 8 * 3600 + 300)
-    assert usage(replace(ended, reason="Server.InternalError: error on launch"), NOW).running.shortest_s == 0
+    seen_running = ended.launched_at + timedelta(seconds=20)
+
+    assert usage(ended, NOW, seen_running).running == Span(60, 8 * 3600 + 300 - 20)
+    assert (
+        usage(replace(ended, reason="Server.InternalError: error on launch"), NOW, seen_running).running.shortest_s == 0
+    )
+
+
+def test_an_instance_that_may_have_ended_while_it_was_pending_may_not_be_billed() -> None:
+    ended = replace(instance(1, age_s=14), state="shutting-down", ended_at=NOW)
+    earlier = ended.launched_at - HOUR
+
+    assert usage(ended, NOW).running == usage(ended, NOW, earlier).running == Span(0, 60)
+    assert usage(replace(ended, stopped_at=NOW), NOW).running == Span.exactly(60)
 
 
 def test_a_refused_start_does_not_count_the_same_period_twice() -> None:
@@ -353,8 +365,8 @@ def test_a_tag_counts_the_present_stop_if_the_times_are_the_same_second(differen
 def test_an_instance_that_ended_was_billed_until_then_at_most() -> None:
     gone = usage(GONE, NOW)
 
-    assert gone == Usage(Span(60, 1800), Span.exactly(1800))
-    assert usage(GONE, NOW - 3 * HOUR / 4).running == Span(60, 900)
+    assert gone == Usage(Span(0, 1800), Span.exactly(1800))
+    assert usage(GONE, NOW - 3 * HOUR / 4).running == Span(0, 900)
 
 
 def test_no_time_costs_nothing(simulate: Simulate) -> None:
