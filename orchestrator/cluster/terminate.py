@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.ec2 import host_names, key_pairs, network
+from orchestrator.aws.ec2 import host_names, key_pairs, network, security_groups
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance, describe_all
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.identity import ClusterId, named_cluster_id
@@ -108,6 +108,11 @@ class Terminator:
             self._warn(problem)
         seen = [instance for teardown in (own, *others) for instance in teardown.instances.values()]
         survey = self._survey()
+        # A computer that has launched something has it in its journal, and the rest is not its own.
+        is_record_missing = is_new_computer or bool(self.context.owner_id_problem)
+        may_be_own = is_record_missing and not self.context.settings.cluster.owner_id
+        if may_be_own:
+            self._note_groups_of_same_role(survey.same_role)
         return TerminateReport(
             instances=tuple(result for teardown in (own, *others) for result in teardown.results.values()),
             group_state=own.group_state,
@@ -118,9 +123,7 @@ class Terminator:
             other_owners=survey.other_owners,
             elsewhere=elsewhere.find(self.context),
             same_role=survey.same_role,
-            # A computer that has launched something has it in its journal, and the rest is not its own.
-            may_be_own=not self.context.settings.cluster.owner_id
-            and (is_new_computer or bool(self.context.owner_id_problem)),
+            may_be_own=may_be_own,
         )
 
     def terminate_owner(self, owner: str) -> TerminateReport:
@@ -158,6 +161,8 @@ class Terminator:
             present = describe_all(clients, cluster=cluster_id.cluster)
             if any(cluster_id.owns(instance.owner, instance.owner_id) for instance in present):
                 return
+            if security_groups.own_groups(clients, replace(cluster_id, region=region)):
+                return  # of instances that EC2 does not show yet
         owners = sorted({instance.owner_id or instance.owner for instance in present} - {""})
         listed = f"VMs there are of: {', '.join(owners)}" if owners else NextStep("Status") + "  shows what there is"
         where = f"cluster {cluster_id.cluster} in {cluster_id.region}"
@@ -259,6 +264,20 @@ class Terminator:
                 f"{journal.read_problem}: what this computer launched in the last {lag_minutes:.0f} min may not be "
                 "visible yet; after that, remove the file"
             )
+
+    def _note_groups_of_same_role(self, listed: Sequence[SameRoleOwner]) -> None:
+        """Report groups of the caller's role without any instance: EC2 may not show their instances yet."""
+        try:
+            groups = security_groups.of_same_role(self.context.clients, self.context.cluster_id)
+        except StratusError as error:
+            self._warn(first_line(error))
+            return
+        owners = {owner.owner for owner in listed}
+        for owner, group_id in groups.items():
+            if owner not in owners:
+                end = NextStep("TerminateAll", owner=owner)
+                text = f"{group_id}: security group made with your role; its VMs may not be visible yet; "
+                self._unconfirmed.append(text + end + " terminates them")
 
     def _terminate_other_clusters(self) -> Iterator[RegionTeardown]:
         """Terminate what this computer launched under other settings, as far as these credentials can."""

@@ -227,6 +227,23 @@ def own_groups(clients: client.Clients, cluster_id: identity.ClusterId) -> list[
         return [group for page in pages for group in page["SecurityGroups"] if _is_own(group, cluster_id)]
 
 
+def of_same_role(clients: client.Clients, cluster_id: identity.ClusterId) -> dict[str, str]:
+    """Return the groups that others, or other computers, made with the caller's role for a cluster of this name.
+
+    :returns: the id of one group by its owner: the owner id, or the ARN if it has none.
+    """
+    groups: dict[str, str] = {}
+    role = identity.role_of(cluster_id.owner) if cluster_id.is_caller else ""
+    with clients.translate_errors("looking up security groups of the same role"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
+        for group in (group for page in pages for group in page["SecurityGroups"]):
+            tags = {tag.get("Key"): tag.get("Value", "") for tag in group.get("Tags", [])}
+            owner = tags.get(identity.TAG_OWNER, "")
+            if role and identity.role_of(owner) == role and not _is_own(group, cluster_id):
+                groups[tags.get(identity.TAG_OWNER_ID) or owner] = group["GroupId"]
+    return groups
+
+
 def is_guard(group: SecurityGroupTypeDef) -> bool:
     """Return True for a guard group; see `guard_groups`."""
     return group["GroupName"].endswith(GUARD)

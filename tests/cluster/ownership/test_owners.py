@@ -135,6 +135,22 @@ def test_the_vms_of_another_computer_are_terminated_by_the_command_that_the_mess
     assert step_2.cluster.terminate().remaining == ()
 
 
+def test_a_new_computer_names_the_group_of_vms_that_ec2_does_not_show_yet(simulate: Simulate) -> None:
+    project = lab(simulate(make_fault("invisible", seconds=200)))
+    step_1, step_2 = project.session("step-1"), project.session("step-2")
+    step_1.cluster.launcher.request(step_1.cluster.plan(1))
+    owner = step_1.context.cluster_id.owner_id
+
+    report = step_2.cluster.terminate()
+
+    assert report.same_role == ()
+    (line,) = map(str, report.remaining)
+    assert line.endswith(f'its VMs may not be visible yet; TerminateAll(owner="{owner}") terminates them')
+    ended = step_2.cluster.terminate(owner=owner)
+    assert (ended.remaining, project.cloud.live_instances()) == ((), [])
+    assert step_2.cluster.terminate().remaining == ()
+
+
 def test_an_owner_without_vms_is_an_error_that_lists_the_owners(simulate: Simulate) -> None:
     project = lab(simulate())
     session = project.session()
