@@ -49,8 +49,9 @@ setup(
     package_data={
         "orchestrator": ["remote/*", "remote/*/*", "config/first_job/*", "config/first_job/data/*"],
         "localcloud.contract": ["contract.toml"],
+        "localcloud.hosts": ["system_faults/*"],
         "localcloud.hosts.docker": ["host_image/*"],
-        "localcloud.hosts.process": ["bin/*"],
+        "localcloud.hosts.process": ["bin/*", "faulty_bin/*"],
         "localcloud.hosts.vm": ["rootfs/*"],
     },
     py_modules=["run_interface", "stratus"],

@@ -113,10 +113,10 @@ def _status_text(facts: Mapping[str, Any]) -> str:
 
 
 def _scenario(home: Home, args: argparse.Namespace) -> int:
-    from localcloud.scenarios import fault_kinds
+    from localcloud.scenarios.reference import reference
 
     if args.source == "kinds":
-        print(fault_kinds.reference(), end="")
+        print(reference(), end="")
         return 0
     scenario = control_client.read_scenario(None if args.source in ("none", "show") else args.source)
     url = daemon.environment(home)["AWS_ENDPOINT_URL"]

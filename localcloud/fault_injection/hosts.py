@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from localcloud.hosts.spec import HostSpec
 
 _CLOUD_CONFIG = b"#cloud-config"
+PACKAGE_FAULTS = ("apt-locked", "no-route", "no-dns", "clock-behind", "disk-nearly-full", "needrestart")
+"""Kinds of faults that concern a host's package manager, and its access to packages."""
 
 
 class FaultyHosts:
@@ -135,7 +138,15 @@ def _apply_faults(spec: HostSpec, faults: Mapping[str, Fault]) -> HostSpec:
         spec = replace(spec, user_data=b"")
     if "other-host-key" in faults:
         spec = replace(spec, user_data=_without_host_keys(spec.user_data))
-    return spec
+    return replace(spec, package_faults=tuple(_package_faults(faults)))
+
+
+def _package_faults(faults: Mapping[str, Fault]) -> Iterator[str]:
+    """Yield the faults of packages as hosts read them."""
+    for kind in PACKAGE_FAULTS:
+        if kind in faults:
+            options = faults[kind].options
+            yield f"{kind} {math.ceil(options.get('seconds', 0))} {options.get('free', 0)}"
 
 
 def _without_host_keys(user_data: bytes) -> bytes:

@@ -25,6 +25,7 @@ class HostSpec:
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
     :param public_address: address of this start; empty for none.
     :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all; VMs ignore it.
+    :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 
     instance_id: str
@@ -39,6 +40,7 @@ class HostSpec:
     has_engine: bool = False
     public_address: str = ""
     open_addresses: tuple[str, ...] | None = None
+    package_faults: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ class HostSpec:
                 "open_addresses": None if opened is None else tuple(opened),
                 "folder": Path(values["folder"]),
                 "authorized_keys": tuple(values["authorized_keys"]),
+                "package_faults": tuple(values["package_faults"]),
                 "user_data": base64.b64decode(values["user_data"]),
             }
         )

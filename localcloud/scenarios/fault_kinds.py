@@ -1,8 +1,7 @@
-"""Kinds of faults: one table, from which scenario files are read and the reference in the docs is generated."""
+"""Kinds of faults: one table, from which scenario files are read; ``scenarios.reference`` writes it for the docs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -290,6 +289,31 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("ssh-silent", "machine", "The SSH port accepts connections and sends nothing."),
     FaultKind("other-host-key", "machine", "The VM has another host key than the one in its user data."),
     FaultKind(
+        "apt-locked",
+        "machine",
+        "unattended-upgrades holds apt's lock after a boot.",
+        (Option("seconds", parse_duration, 60.0, "duration" + _FOREVER),),
+    ),
+    FaultKind(
+        "no-route",
+        "machine",
+        "The VM has no way to the Internet, as in a subnet without NAT: package mirrors, indexes.",
+    ),
+    FaultKind("no-dns", "machine", "The VM cannot resolve names."),
+    FaultKind(
+        "clock-behind",
+        "machine",
+        "apt finds the VM's clock hours behind after a boot, until NTP sets it.",
+        (Option("seconds", parse_duration, 60.0, "time until NTP sets it" + _FOREVER),),
+    ),
+    FaultKind(
+        "disk-nearly-full",
+        "machine",
+        "There is no room for packages of the distribution.",
+        (Option("free", whole_number, 20, "MB that are left for downloads of apt"),),
+    ),
+    FaultKind("needrestart", "machine", "An install by apt restarts the VM's services, unless it forbids that."),
+    FaultKind(
         "dies",
         "moment",
         "The VM terminates by itself.",
@@ -336,34 +360,6 @@ KINDS: tuple[FaultKind, ...] = (
 )
 
 BY_NAME = {kind.name: kind for kind in KINDS}
-
-
-def reference() -> str:
-    """Return the table of faults as Markdown, for docs/scenarios.md."""
-    parts = []
-    for name, group in GROUPS.items():
-        kinds = [kind for kind in KINDS if kind.group == name]
-        head = f"### {group.title}\n\n{group.description}\n{_where(group)}"
-        rows = "\n".join(f"| `{kind.name}` | {kind.meaning} | {_options(kind.options)} |" for kind in kinds)
-        parts.append(f"{head}\n\n| fault | what happens | its own options |\n| --- | --- | --- |\n{rows}\n")
-    return "\n".join(parts)
-
-
-def _where(group: FaultGroup) -> str:
-    order = ("region", "zone", "subnet", "type", "market", "host")
-    return f"`where` may name: {', '.join(aspect for aspect in order if aspect in group.aspects)}."
-
-
-def _options(options: Iterable[Option]) -> str:
-    return "<br>".join(f"`{option.name}` {option.meaning} ({_default(option)})" for option in options) or "none"
-
-
-def _default(option: Option) -> str:
-    if option.default is None:
-        return "required"
-    if option.default in ("", ()):
-        return "default: none"
-    return f"default: `{format_value(option, option.default)}`"
 
 
 def format_value(option: Option, value: Any) -> str:

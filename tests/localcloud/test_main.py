@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from localcloud.scenarios import fault_kinds
+from localcloud.scenarios.reference import reference
 from tests.support.localcloud.clients import boto
 from tests.support.paths import ROOT
 
@@ -33,6 +33,6 @@ def test_the_scenario_verb_plays_shows_and_refuses_scenarios(cloud: dict[str, st
     assert (refusal.returncode, f"{bad}:2: unknown fault 'slo': did you mean slow?" in refusal.stderr) == (1, True)
     assert command("scenario", "none").returncode == 0
     assert "fault" not in command("scenario", "show").stdout
-    assert command("scenario", "kinds").stdout == fault_kinds.reference()
+    assert command("scenario", "kinds").stdout == reference()
     boto(cloud, "ec2").describe_instances()
     assert any("DescribeInstances" in line for line in command("calls").stdout.splitlines())

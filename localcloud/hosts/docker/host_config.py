@@ -76,6 +76,7 @@ def boot_files(spec: HostSpec, block: AddressBlock, unresponsive: UnresponsivePo
     return {
         **network_files(block.endpoint, spec, unresponsive),
         **gate_files(spec, block.ssh_port),
+        **system_files.package_faults(spec),
         "etc/ssh/sshd_config.d/50-localcloud.conf": f"Port {spec.port}\n",
     }
 

@@ -7,13 +7,16 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from localcloud.hosts.process.visible_paths import user_pip_config
 from localcloud.hosts.spec import HostLayout, HostSpec, SharedSettings
 
 STAND_INS = Path(__file__).with_name("bin")
+FAULTY_STAND_INS = Path(__file__).with_name("faulty_bin")
+"""Those of hosts with faults of packages, which have a sudo and an apt-get."""
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _NETWORK = re.compile(r"(PIP_\w+|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|\w+_proxy|\w+_PROXY)")
@@ -47,6 +50,16 @@ def _proxy_exceptions(network: Mapping[str, str], address: str) -> Iterator[tupl
             yield name, ",".join(filter(None, [network.get(name), f"localhost,127.0.0.1,127.0.0.0/8,{address}"]))
 
 
+def _unreachable_index(faults: Sequence[str]) -> dict[str, str]:
+    """Return pip's variables on a host without a way to the Internet, or without DNS."""
+    kinds = {fault.split()[0] for fault in faults}
+    if not kinds & {"no-route", "no-dns"}:
+        return {}
+    # On loopback: a process host shares the network of its computer. Nothing listens on the port discard.
+    index = "https://pypi.invalid/simple" if "no-dns" in kinds else "https://127.0.0.1:9/simple"
+    return {"PIP_CONFIG_FILE": os.devnull, "PIP_INDEX_URL": index, "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+
+
 def shell() -> str:
     """Return the login shell."""
     return "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
@@ -64,6 +77,7 @@ def environment(spec: HostSpec, shared: SharedSettings) -> dict[str, str]:
         **shared.network,
         **dict(_proxy_exceptions(shared.network, spec.address)),
         **spec.environment,
+        **_unreachable_index(spec.package_faults),
         "HOME": str(layout.home),
         "USER": spec.user,
         "LOGNAME": spec.user,
@@ -86,13 +100,20 @@ def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.bin.mkdir(exist_ok=True)
-    for stand_in in STAND_INS.iterdir():
+    for stand_in in (*STAND_INS.iterdir(), *(FAULTY_STAND_INS.iterdir() if spec.package_faults else ())):
         # Installation as a Python package may have lost the files' modes.
         Path(shutil.copyfile(stand_in, layout.bin / stand_in.name)).chmod(0o755)
     (spec.folder / "etc/hostname").write_text(spec.hostname + "\n")
+    (layout.run / "package-faults").write_text("".join(_until(fault) + "\n" for fault in spec.package_faults))
     os.mkfifo(layout.control, 0o600)
     _install_python(layout, shared.python)
     _write_profile(spec, layout)
+
+
+def _until(fault: str) -> str:
+    """Return a fault of packages with the time of its end, in seconds since 1970."""
+    kind, seconds, amount = fault.split()
+    return f"{kind} {int(seconds) and int(time.time()) + int(seconds)} {amount}"
 
 
 def _install_python(layout: HostLayout, python: Path) -> None:

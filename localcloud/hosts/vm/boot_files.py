@@ -27,6 +27,7 @@ def archive(spec: HostSpec, block: AddressBlock, network: Mapping[str, str]) -> 
     # systemd expands percent signs, which URLs may contain.
     services = "".join(f'DefaultEnvironment="{name}={value}"\n'.replace("%", "%%") for name, value in variables.items())
     files = {
+        **system_files.package_faults(spec),
         # For sessions, by PAM; and for services.
         "etc/environment": session,
         "etc/systemd/system.conf.d/50-localcloud.conf": f"[Manager]\n{services}",

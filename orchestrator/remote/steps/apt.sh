@@ -9,7 +9,9 @@ timeout=${STRATUS_APT_PATIENCE:-600} # seconds
 until=$(($(date +%s) + timeout))
 
 give_up() { # with the first obstacle that the last captured output names; else that of the download of indexes
-    full && no_room / "$packages" 0
+    # apt names the folder, which may be on a disk of its own.
+    folder=$(sed -n "s/.*enough free space in \(\/.*\)\.$/\1/p" "$kept" | head -n 1)
+    full && no_room "${folder:-/}" "$packages" 0
     unreachable || { problem=$lost server=$lost_server; }
     no_way "package mirror" "$packages"
     exit 1

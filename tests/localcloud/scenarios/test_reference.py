@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localcloud.scenarios import fault_kinds
+from localcloud.scenarios.reference import reference
 from tests.support.paths import ROOT
 
 DOCS = ROOT / "docs/scenarios.md"
@@ -11,4 +11,4 @@ DOCS = ROOT / "docs/scenarios.md"
 def test_the_table_in_the_docs_is_up_to_date() -> None:
     _, _, rest = DOCS.read_text(encoding="utf-8").partition("<!-- kinds -->\n")
 
-    assert rest.partition("<!-- end -->")[0] == fault_kinds.reference(), "run scripts/docs-tables"
+    assert rest.partition("<!-- end -->")[0] == reference(), "run scripts/docs-tables"
