@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from localcloud.core.clock import VirtualClock
+from localcloud.ec2.environment import StateDurations
 from localcloud.scenarios.scenario import make_fault
+from localcloud.simulation.cloud import InMemoryCloud
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.meter import Meter
 from orchestrator.cluster.replacement import CONSOLE_LINES, Replacer, why_not_replaceable
-from orchestrator.core.errors import ConnectError, HostError, LeftRunning, StratusError
+from orchestrator.core.errors import ConnectError, HostError, LeftRunning, StratusError, first_line
 from tests.support.aws.values import instance
 from tests.support.simulated_project import OWNER, SimulatedProject
 
@@ -76,15 +80,22 @@ def test_a_failed_instance_is_terminated_before_its_replacement_is_launched_and_
 
     def launch_one(plan: LaunchPlan) -> Instance:
         alive.append(len(project.our_states))
-        return replace(instance(9), name=plan.names[0])
+        return replace(replacer.instances["ml-0"], name=plan.names[0])
 
     replacer = launched(project, launch_one)
+    failed = replacer.instances["ml-1"]
     replacement = replacer.replace("ml-1", SILENT, others_ready=True)
 
     assert alive == [1]
     assert replacement is not None
+    steps = [(event.host, event.state, event.text) for event in project.events if event.phase == "replace"]
+    assert steps == [
+        ("ml-1", "start", first_line(SILENT)),
+        ("ml-1", "done", f"{replacement.id} replaces {failed.id}"),
+    ]
     assert replacer.instances["ml-1"] is replacement
     assert replacer.replace("ml-1", SILENT, others_ready=True) is None
+    assert (alive, project.our_states) == ([1], ["running"])
     assert project.cloud.max_live_instances(OWNER) == 2
 
 
@@ -173,3 +184,21 @@ def test_an_instance_that_cannot_be_terminated_is_not_replaced(simulate: Simulat
     (warning,) = [text for text in project.warnings if text.startswith("not replaced: ")]
     assert "protected" in warning
     assert "\n" not in warning
+
+
+def test_a_replacement_is_given_up_if_the_failed_instance_does_not_terminate_in_three_minutes(tmp_path: Path) -> None:
+    durations = replace(StateDurations.real(), shutting_down_s=240.0)
+    with InMemoryCloud(7, clock=VirtualClock(), durations=durations) as cloud:
+        replacer = launched(SimulatedProject(cloud, tmp_path), lambda plan: pytest.fail("nothing may be launched"))
+
+        with pytest.raises(LeftRunning, match="1 VMs are not terminated after 180 s"):
+            replacer.replace("ml-1", SILENT, others_ready=True)
+
+
+def test_the_console_of_an_instance_that_has_ended_is_not_read(simulate: Simulate) -> None:
+    project = simulate(make_fault("dies", where="host 0", when="19 s after launch"))
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(2))
+
+    assert any("replaces" in text for text in project.warnings)
+    assert project.count_calls("GetConsoleOutput") == 0

@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     outcomes, untrusted = list[Outcome](), list[str]()
 
     def show(outcome: Outcome) -> None:
-        if not outcome.mutant.line:
+        if outcome.mutant.is_control:
             untrusted.extend([outcome.mutant.file] if outcome.state != "survived" else [])
             return
         outcomes.append(outcome)

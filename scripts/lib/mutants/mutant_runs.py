@@ -7,12 +7,15 @@ module or a class is compiled when the module is imported: its process begins be
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import inspect
+import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
+from typing import TypedDict
 
 import pytest
 from mutations import Mutant
@@ -33,6 +37,9 @@ TEST_S = 15.0
 
 SLOWER = 5.0
 """A mutant may be this many times slower than its tests were; then it is run again, alone, and counts as killed."""
+
+WARM_UP_S = 0.2
+"""A test that takes longer uses what most tests of its file use, such as the embedded cloud."""
 
 KILLED, BROKEN, SURVIVED = 1, 70, 0
 OPTIONS = ("-x", "-qq", "-s", "--disable-warnings", "-p", "no:xdist", "-p", "no:cacheprovider", "--tb=line")
@@ -97,20 +104,30 @@ class _Functions:
         """Run each trial in a process of its own."""
         items = {item.nodeid: item for item in session.items}
         # Shared, so that two processes never choose the same folder.
-        session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
 
         def run(trial: Trial) -> int:
             _replace_code(trial.mutant)
-            tests = [items[test] for test in trial.tests if test in items]
+            tests, threadless = [items[test] for test in trial.tests if test in items], list[str]()
             for item, following in zip(tests, [*tests[1:], None], strict=True):
                 # Its default action ends the process.
                 signal.setitimer(signal.ITIMER_REAL, TEST_S + SLOWER * trial.tests[item.nodeid])
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.failed:
                     return KILLED
+                threadless += [item.nodeid] if threading.active_count() == 1 else []
+            if trial.mutant.is_control:
+                notes = _Notes(modules=[*sys.modules], threadless=threadless)
+                (folder / f"{os.getpid()}.notes").write_text(json.dumps(notes))
             return SURVIVED if tests else BROKEN
 
-        for outcome in _side_by_side(self.trials, self.workers, run):
+        controls = [trial for trial in self.trials if trial.mutant.is_control]
+        for outcome in _side_by_side(controls, self.workers, run):
+            self.show(outcome)
+        for file in folder.glob("*.notes"):
+            _warm_up(json.loads(file.read_text()), items, controls)
+        self.failed = False
+        for outcome in _side_by_side([trial for trial in self.trials if trial not in controls], self.workers, run):
             self.show(outcome)
         return True
 
@@ -123,6 +140,45 @@ def _preload() -> None:
     """Import what the tests need from elsewhere, so that a forked process has it."""
     for name in ("boto3", "fabric", "hypothesis", "paramiko", "rich.console"):
         importlib.import_module(name)
+
+
+class _Notes(TypedDict):
+    """What a control leaves for the mutants of its module.
+
+    :ivar modules: names of all that its tests imported.
+    :ivar threadless: ids of the tests that left no thread.
+    """
+
+    modules: list[str]
+    threadless: list[str]
+
+
+def _warm_up(notes: _Notes, items: Mapping[str, pytest.Item], controls: Sequence[Trial]) -> None:
+    """Import what tests import as they run, and run one for each file: both take most of the time of a cold process."""
+    for name in notes["modules"]:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    seconds = {test: duration_s for trial in controls for test, duration_s in trial.tests.items()}
+    # A process with threads cannot be forked safely.
+    tests = [test for test in notes["threadless"] if seconds[test] > WARM_UP_S]
+    first_tests = {test.partition("::")[0]: items[test] for test in reversed(tests)}
+    with _silence():
+        for item in first_tests.values():
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _side_by_side(trials: Sequence[Trial], workers: int, run: Callable[[Trial], int]) -> Iterator[Outcome]:
@@ -199,8 +255,12 @@ def _replace_code(mutant: Mutant) -> None:
     before, after = (compile(source, path, "exec") for source in (mutant.source, mutant.mutated))
     pairs = zip(_functions(before), _functions(after), strict=True)
     replacements = {_identity(old): new for old, new in pairs if old != new}
-    for function in [item for item in gc.get_objects() if isinstance(item, FunctionType)]:
-        function.__code__ = replacements.get(_identity(function.__code__), function.__code__)
+    for item in gc.get_objects():
+        if isinstance(item, FunctionType):
+            item.__code__ = replacements.get(_identity(item.__code__), item.__code__)
+        elif isinstance(item, functools._lru_cache_wrapper) and item.__module__.startswith("orchestrator."):
+            # Filled by the test that ran before.
+            item.cache_clear()
 
 
 def _identity(code: CodeType) -> tuple[str, str, int]:

@@ -71,6 +71,11 @@ class Mutant:
         return self.file, self.function, self.before, self.after
 
     @property
+    def is_control(self) -> bool:
+        """True for the module without a change."""
+        return not self.line
+
+    @property
     def mutated(self) -> bytes:
         """The mutated source."""
         return self.source[: self.span[0]] + self.new.encode() + self.source[self.span[1] :]
