@@ -143,7 +143,7 @@ def _preload() -> None:
 
 
 class _Notes(TypedDict):
-    """What a control leaves for the mutants of its module.
+    """Facts that a control leaves for the mutants of its module.
 
     :ivar modules: names of all that its tests imported.
     :ivar threadless: ids of the tests that left no thread.
