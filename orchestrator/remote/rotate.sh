@@ -30,6 +30,11 @@ if [ ! -w "$key" ]; then
 fi
 [ "$(current)" = "$boot" ] || { echo "@@current $(current)"; exit 0; }
 
+starts_for_each_connection() { # ssh.socket with Accept=yes: there is no server to reload
+    systemctl is-active --quiet ssh.socket sshd.socket 2>/dev/null &&
+        ! systemctl is-active --quiet ssh.service sshd.service
+}
+
 case $mode in
 stage)
     command -v ssh-keygen >/dev/null 2>&1 || cannot "ssh-keygen is missing"
@@ -48,6 +53,7 @@ adopt)
     $root rm -f "$key".stratus-*
     # The unit is ssh on Debian and Ubuntu, sshd elsewhere; without systemd, a signal reloads sshd.
     $root systemctl reload ssh >/dev/null 2>&1 || $root systemctl reload sshd >/dev/null 2>&1 ||
+        starts_for_each_connection ||
         $root kill -HUP "$(cat "$(echo "$config" | sed -n 's/^pidfile //p')")" || cannot "sshd could not be reloaded"
     echo "@@current $(current)"
     ;;

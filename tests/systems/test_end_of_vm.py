@@ -80,9 +80,8 @@ def test_a_reboot_a_full_disk_and_a_clock_that_is_set_keep_the_end(boot: Boot) -
         vm.root("touch /var/lib/stratus/graced")
         vm.reboot()
         assert abs(vm.until - until) <= 2
-        vm.root(
-            "mount -t tmpfs -o size=64k tmpfs /mnt; cp -a /var/lib/stratus/. /mnt; mount --move /mnt /var/lib/stratus"
-        )
+        state = "/var/lib/stratus"
+        vm.root(f"cp -a {state} /run/copy; mount -t tmpfs -o size=64k tmpfs {state}; cp -a /run/copy/. {state}")
         vm.root("dd if=/dev/zero of=/var/lib/stratus/fill bs=1k 2>/dev/null || :")
         until = vm.extend("2", "-", "-")
         assert stored_until(vm) == until

@@ -52,10 +52,11 @@ def test_a_host_key_is_replaced_and_outlives_a_stop_and_start_which_begins_the_t
 def test_sessions_and_jobs_keep_a_vm_up_and_without_them_it_shuts_down(boot: Boot) -> None:
     """The watch looks once a minute: at the first look a session is open, at the second a job runs."""
     with boot(TimeLimits(30, idle_minutes=1)) as vm:
-        with subprocess.Popen([*vm.login.shell, "sleep 85; echo up"], stdout=-1, text=True) as session:
+        with subprocess.Popen([*vm.login.shell, "sleep 70; echo up; sleep 15"], stdout=-1, text=True) as session:
             assert session.stdout
-            assert session.stdout.read().strip() == "up"
-        vm.login.start(vm.run_id, main="sleep 60; echo finished")
+            assert session.stdout.readline().strip() == "up"
+            # Before the session ends: no look of the watch may fall between them.
+            vm.login.start(vm.run_id, main="sleep 75; echo finished")
         vm.wait_off(300)
 
         assert vm.file(f"/home/debian/stratus/runs/{vm.run_id}/log/main.log") == "finished"
