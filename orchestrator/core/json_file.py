@@ -19,10 +19,10 @@ def save(folder: Path, name: str, values: Mapping[str, Any]) -> None:
 
 
 def load(folder: Path, name: str) -> dict[str, Any]:
-    """Return the object in a JSON file; empty if the file is missing, damaged or holds no object."""
+    """Return the object in a JSON file; empty if the file is missing, unreadable, damaged or holds no object."""
     try:
         document = json.loads((folder / name).read_text(encoding="utf-8"))
     # Files that can be written anew: a damaged one must not stop what the user asked for.
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

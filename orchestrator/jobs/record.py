@@ -114,6 +114,8 @@ def complete_record(
     started = json_file.load(folder, FILE)
     metrics = results.read_metrics(folder, run.hosts)
     job_s = {"job": run.seconds} if run.seconds is not None else {}
+    # A user may edit the record.
+    timings = started["timings"] if isinstance(started.get("timings"), dict) else {}
     record = RunRecord(
         run_id=run.run_id,
         job=run.job,
@@ -124,7 +126,7 @@ def complete_record(
         received_bytes=sum(received.successful_values()),
         seconds=seconds,
         metrics=metrics.values,
-        timings={**started.get("timings", {}), **job_s},
+        timings={**timings, **job_s},
         cost_usd=bill.total,
         failed=received.errors,
         bill=bill,
@@ -162,10 +164,7 @@ def note_end(folder: Path, ended_at: datetime) -> None:
 
 def note_stopped(runs_folder: Path, instance_ids: Collection[str], stopped_at: datetime) -> list[str]:
     """Note the end of the runs on stopped instances, and return the ids of those not known to have ended before."""
-    try:
-        folders = not_fetched(runs_folder, instance_ids, not_ended=True)
-    except OSError:
-        return []
+    folders = not_fetched(runs_folder, instance_ids, not_ended=True)
     for folder in folders:
         note_end(folder, stopped_at)
     return [folder.name for folder in folders]

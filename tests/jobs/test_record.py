@@ -66,11 +66,12 @@ def test_what_does_not_fit_in_a_record_is_unknown_and_other_folders_are_no_runs(
     write_record(tmp_path, "notes", job="x")
     write_record(tmp_path, OLD, hosts="ml-0", started=7, timings=[1], cost_usd="cheap")
     (write_record(tmp_path, NEW) / "record.json").write_text("{half")
+    (tmp_path / NEWEST / "record.json").mkdir(parents=True)
 
-    damaged, empty = past_runs(tmp_path)
+    damaged, empty, folder = past_runs(tmp_path)
 
     assert (damaged.hosts, damaged.started_at, damaged.seconds, damaged.cost_usd) == ((), None, None, None)
-    assert (empty.job, empty.state) == ("", "not fetched")
+    assert (empty.job, empty.state) == (folder.job, folder.state) == ("", "not fetched")
     assert past_runs(tmp_path / "nothing") == []
 
 
@@ -198,6 +199,14 @@ def test_a_running_run_of_another_computer_has_no_duration_yet(tmp_path: Path) -
     assert (fetched.metrics, fetched.metrics_host) == ({"loss": 0.5}, "ml-0")
 
 
+def test_timings_that_are_no_object_in_a_record_are_left_out_of_the_results(tmp_path: Path) -> None:
+    folder = write_record(tmp_path, NEW, timings=[1])
+
+    fetched = record.complete_record(folder, RUN, Outcomes([]), BILL, seconds=1, fetched_at=NOW)
+
+    assert fetched.timings == {}
+
+
 def test_the_end_of_a_run_is_noted_once_and_only_in_a_record(tmp_path: Path) -> None:
     folder, unknown = write_record(tmp_path, NEW, job="train"), tmp_path / OLD
     record.note_end(folder, NOW)
@@ -217,7 +226,7 @@ def test_runs_on_stopped_instances_end_and_those_that_ended_before_are_not_liste
     assert read(stopped)["ended"] == "2026-11-20T14:12:03+00:00"
     assert record.note_stopped(tmp_path, ["i-0"], NOW) == []
     (tmp_path / "20261122-141203-abc/record.json").mkdir(parents=True)
-    assert record.note_stopped(tmp_path, ["i-2"], NOW) == []
+    assert record.note_stopped(tmp_path, ["i-2"], NOW) == [NEWEST]
 
 
 @pytest.mark.parametrize(
