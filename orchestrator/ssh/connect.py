@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
-from orchestrator.ssh.packet_limit import LimitedSocket, OversizedPacket
+from orchestrator.ssh.receive_limits import LimitedSocket, OversizedPacket
 
 if TYPE_CHECKING:
     import paramiko

@@ -15,8 +15,9 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.ssh import SshClient
-from orchestrator.ssh.channel import LineSplitter
-from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Wire
+from orchestrator.ssh.channel import WINDOW_BYTES, LineSplitter
+from tests.support.ssh.flood_server import FloodServer
+from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Listener, Wire
 
 
 class TestDeadlines:
@@ -180,3 +181,18 @@ def test_the_bytes_of_all_lines_are_those_of_the_stream(chunks: list[bytes], lon
     lines = [line for chunk in stream for line in splitter.feed(chunk)]
 
     assert b"".join(line.raw + b"\n" * line.ends_line for line in lines) == b"".join(stream)
+
+
+class TestFlood:
+    def test_a_host_that_ignores_the_window_is_cut_off_before_it_fills_the_memory(
+        self, lab: Lab, ssh_client: SshClient
+    ) -> None:
+        server = FloodServer(lab.host_key_file, most_bytes=8 * WINDOW_BYTES)
+        with Listener(server.serve) as listener:
+            host = lab.host(address=listener.address, port=listener.port)
+            with pytest.raises(ConnectError) as caught:
+                # The consumer reads nothing more until the server can send nothing more.
+                ssh_client.stream(host, "flood", on_line=lambda line: server.wait_until_cut_off(), silence_timeout_s=60)
+
+        assert caught.value.kind == "lost"
+        assert WINDOW_BYTES < server.sent_bytes < 8 * WINDOW_BYTES
