@@ -7,12 +7,11 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.aws import identity
-from orchestrator.aws.client import Clients
 from orchestrator.aws.identity import ClusterId
 from orchestrator.config.settings import ClusterSettings, Settings
 from orchestrator.core.errors import StratusError
 from tests.support.aws.values import CLUSTER_ID
-from tests.support.aws.wire import Request, Time, Wire, clients, refusal, session
+from tests.support.aws.wire import Request, Wire, clients, refusal
 
 ROLE = "arn:aws:sts::1:assumed-role/Lab"
 SSO = "arn:aws:sts::1:assumed-role/AWSReservedSSO_Lab_0123456789abcdef"
@@ -143,10 +142,9 @@ def test_the_first_call_of_a_session_is_tried_three_times() -> None:
     def answer(_: Request) -> tuple[int, str]:
         return refusal("InternalError", status=500)
 
-    wire, boto = Wire(answer), session("a", "b")
-    boto.events.register("before-send", wire)
+    wire = Wire(answer)
     with pytest.raises(StratusError):
-        identity.caller_identity(Clients(boto, region="us-west-2", clock=Time().clock, sequential=True))
+        identity.caller_identity(clients(wire, sequential=True))
 
     assert len(wire.requests) == 3
 

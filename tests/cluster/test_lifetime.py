@@ -16,7 +16,7 @@ from orchestrator.cluster.lifetime import COMMAND_TIMEOUT_S, MAX_HOURS
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
 from orchestrator.session import Session
-from tests.support.simulated_project import SimulatedProject
+from tests.support.simulated_project import CONFIG, SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
 
@@ -249,7 +249,7 @@ def test_a_timer_of_another_form_is_none(simulate: Simulate, answer: str) -> Non
 
 @pytest.mark.parametrize(
     ("max_dollars", "early_minutes", "is_limited"),
-    [(0, 60, False), (1000, 0, False), (1000, 1, False), (1000, 60, True)],
+    [(0, 60, False), (1000, 0, False), (1000, 1, False), (1000, 4, True), (1000, 60, True)],
 )
 def test_a_shutdown_is_limited_by_the_budget_if_there_is_one_and_it_is_early(
     simulate: Simulate, max_dollars: int, early_minutes: int, is_limited: bool
@@ -297,3 +297,70 @@ def test_a_start_needs_as_much_of_the_cap_as_a_launch(simulate: Simulate, cents_
     else:
         with pytest.raises(UsageError, match="is spent for ml-0 ml-1"):
             capped.cluster.start()
+
+
+def test_after_a_start_the_tags_have_the_time_that_the_timers_report(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 8"))
+    session.cluster.stop()
+    timers.early = timedelta(minutes=30)
+    results = session.cluster.start()
+
+    expiries = {instance.id: instance.expires_at for instance in session.cluster.status().up}
+    assert {result.id: result.expires_at for result in results} == expiries
+    assert all(expiry and abs(expiry - project.clock.now() - 7.5 * HOUR) < HOUR / 30 for expiry in expiries.values())
+
+
+def test_after_a_start_a_host_without_a_timer_keeps_its_tag_with_a_warning(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 8"))
+    session.cluster.stop()
+    timers.silent, timers.early = {"ml-1"}, timedelta(minutes=30)
+    session.cluster.start()
+
+    left = {item.name: item.expires_at - project.clock.now() for item in session.cluster.status().up if item.expires_at}
+    assert left["ml-0"] < 7.6 * HOUR < 7.9 * HOUR < left["ml-1"]
+    assert sum("the tagged shutdown time may be too late: ml-1: " in text for text in project.warnings) == 1
+
+
+def test_a_start_that_takes_longer_than_the_cap_allows_leaves_a_minute(simulate: Simulate) -> None:
+    slow = simulate(make_fault("slow-boot", seconds=700))
+    session, timers = launched(replace(slow, config=CONFIG.replace("ready_timeout = 300", "ready_timeout = 900")))
+    rate = session.cluster.status().usd_per_hour
+    session.cluster.stop()
+    spent_usd = session.cluster.status().spent_usd
+    assert rate is not None
+    assert spent_usd is not None
+    cap_usd = (spent_usd + rate * (MIN_MINUTES + 1) / 60).quantize(CENT, ROUND_CEILING)
+    capped = replace(timers.project, cluster=f"max_dollars = {cap_usd}")
+    capped.session().cluster.start()
+
+    assert [arguments[0] for arguments in timers.arguments.values()] == ["1", "1"]
+
+
+def test_times_of_shutdown_that_cannot_be_tagged_after_a_start_are_a_warning(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 8"))
+    session.cluster.stop()
+
+    def answer(host: Host, command: str) -> str:
+        if "stratus-expire" in command:
+            project.cloud.play(Scenario(7, (make_fault("denied", action="CreateTags"),)))
+        return timers(host, command)
+
+    project.stdout = answer
+    results = project.session().cluster.start()
+
+    assert [result.state for result in results] == ["running", "running"]
+    assert sum("the tagged shutdown time may be too late: " in text for text in project.warnings) == 1
+
+
+def test_what_was_spent_at_an_unknown_spot_price_limits_no_extension(simulate: Simulate) -> None:
+    _, timers = launched(project := simulate(cluster="max_dollars = 4\nmarket = spot"))
+    project.cloud.play(Scenario(7, (make_fault("denied", action="DescribeSpotPriceHistory"),)))
+    session = project.session("desktop")  # the first computer has kept the price
+    (status, *_) = session.cluster.status().up
+    assert session.inventory.meter.vm_usd_per_hour(session.inventory.running()[0]) is None
+    assert status.expires_at is not None
+    left = status.expires_at - project.clock.now()
+    session.cluster.extend(1)
+
+    minutes = int(timers.arguments["ml-0"][0])
+    assert abs(minutes * 60 - (left + HOUR).total_seconds()) < 120

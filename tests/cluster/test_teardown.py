@@ -49,7 +49,8 @@ class Scene:
 
         :param deleted_keys: names of the key pairs that it deletes.
         """
-        return RegionTeardown(clients(Wire(self._answer), self.time), self.launch_log, lambda: list(deleted_keys))
+        connected = clients(Wire(self._answer), self.time, sequential=True)
+        return RegionTeardown(connected, self.launch_log, lambda: list(deleted_keys))
 
     def tear_down(self) -> RegionTeardown:
         teardown = self.new()
@@ -82,9 +83,10 @@ def test_without_an_unconfirmed_request_there_is_no_wait(tmp_path: Path) -> None
     assert scene.account.terminated == set()
 
 
-def test_a_group_in_use_is_waited_for_without_an_unconfirmed_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("appears_s", [40.0, 300.0])
+def test_a_group_in_use_is_waited_for_without_an_unconfirmed_request(tmp_path: Path, appears_s: float) -> None:
     """The launch was made from another computer, so the journal has no entry of it."""
-    scene = Scene(tmp_path, Account(group=OURS, in_use=True), appears_s=40.0)
+    scene = Scene(tmp_path, Account(group=OURS, in_use=True), appears_s)
     teardown = scene.tear_down()
 
     assert scene.account.terminated == {INSTANCE_ID}

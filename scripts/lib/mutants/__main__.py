@@ -119,6 +119,8 @@ def main(argv: Sequence[str]) -> int:
             untrusted.extend([outcome.mutant.file] if outcome.state != "survived" else [])
             return
         outcomes.append(outcome)
+        if len(outcomes) % 25 == 0:
+            print(f"{len(outcomes)} of {len(trials)}", file=sys.stderr, flush=True)
         if outcome.state not in KILLED:
             _show(outcome, f"{len(outcomes)} of {len(trials)}")
 

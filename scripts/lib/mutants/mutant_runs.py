@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
@@ -104,16 +105,20 @@ class _Functions:
         """Run each trial in a process of its own."""
         items = {item.nodeid: item for item in session.items}
         # Shared, so that two processes never choose the same folder.
-        folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        folder: Path = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+        killers = folder / "killers"
 
         def run(trial: Trial) -> int:
             _replace_code(trial.mutant)
-            tests, threadless = [items[test] for test in trial.tests if test in items], list[str]()
+            tests = _in_order([items[test] for test in trial.tests if test in items], trial, killers)
+            threadless = list[str]()
             for item, following in zip(tests, [*tests[1:], None], strict=True):
                 # Its default action ends the process.
                 signal.setitimer(signal.ITIMER_REAL, TEST_S + SLOWER * trial.tests[item.nodeid])
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if self.failed:
+                    with killers.open("a") as file:
+                        file.write(f"{trial.mutant.place}\t{item.nodeid}\n")
                     return KILLED
                 threadless += [item.nodeid] if threading.active_count() == 1 else []
             if trial.mutant.is_control:
@@ -140,6 +145,16 @@ def _preload() -> None:
     """Import what the tests need from elsewhere, so that a forked process has it."""
     for name in ("boto3", "fabric", "hypothesis", "paramiko", "rich.console"):
         importlib.import_module(name)
+
+
+def _in_order(tests: Sequence[pytest.Item], trial: Trial, killers: Path) -> list[pytest.Item]:
+    """Return tests, those first that killed other mutants of the same function.
+
+    :param killers: file with lines of a function and a test.
+    """
+    lines = killers.read_text().splitlines() if killers.exists() else []
+    counts = Counter(test for place, _, test in (line.partition("\t") for line in lines) if place == trial.mutant.place)
+    return sorted(tests, key=lambda item: -counts[item.nodeid])
 
 
 class _Notes(TypedDict):

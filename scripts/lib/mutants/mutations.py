@@ -71,6 +71,11 @@ class Mutant:
         return self.file, self.function, self.before, self.after
 
     @property
+    def place(self) -> str:
+        """Module and function."""
+        return f"{self.file}:{self.function}"
+
+    @property
     def is_control(self) -> bool:
         """True for the module without a change."""
         return not self.line

@@ -80,11 +80,14 @@ def session(key: str, secret: str) -> boto3.Session:
     return boto3.Session(key, secret, region_name="us-west-2", botocore_session=inner)
 
 
-def clients(wire: Wire, time: Time | None = None) -> Clients:
-    """Return clients whose requests ``wire`` answers, with a simulated clock."""
+def clients(wire: Wire, time: Time | None = None, *, sequential: bool = False) -> Clients:
+    """Return clients whose requests ``wire`` answers, with a simulated clock.
+
+    :param sequential: True for repeated requests in simulated time, too.
+    """
     boto = session("a", "b")
     boto.events.register("before-send", wire)
-    return Clients(boto, region="us-west-2", clock=(time or Time()).clock)
+    return Clients(boto, region="us-west-2", clock=(time or Time()).clock, sequential=sequential)
 
 
 def refusal(code: str, message: str = "said AWS", status: int = 400) -> tuple[int, str]:
