@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from retrieval import tasks, train_test_split
+from retrieval.predictions_file import LWP_G_M2
 from retrieval.scenes import Scene
 from retrieval.tasks import SceneRef, SceneSplit, TrainingSample
 
 from boosting import context, members
 from boosting.calibration import SPREAD_TARGETS, Calibration, fit_calibration
-from boosting.members import BoostingTable, Member, MemberSpec, Stage, Values
-
-LWP_G_M2 = 2.0 / 3.0
-"""Liquid water path (g m-2) of COT 1 and CER 1 um: 2/3 times the density of water, COT and CER (Stephens 1978)."""
+from boosting.members import BoostingSettings, BoostingTable, Member, MemberSpec, Stage, Values
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,22 @@ def limit_threads() -> Any:
     """
     from threadpoolctl import threadpool_limits
 
+    drop_thread_warnings()
     return threadpool_limits(1)
+
+
+@cache
+def drop_thread_warnings() -> None:
+    """Drop a warning that scikit-learn issues by mistake when tasks are threads of one process.
+
+    Boosting runs its binning through joblib, which replaces the warning filters of the process for a moment. Another
+    thread that finds them empty then warns that the configuration was not propagated. Filters cannot hold the warning
+    back, as they are what is replaced; the log of warnings can.
+    """
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addFilter(
+        lambda record: "sklearn.utils.parallel.delayed" not in record.getMessage()
+    )
 
 
 def sample_groups(sample: TrainingSample, split: SceneSplit, index: int) -> NDArray[np.int8]:
@@ -54,10 +69,10 @@ def build_table(samples: Sequence[TrainingSample], split: SceneSplit) -> Boostin
     return BoostingTable(columns[0], columns[1], columns[2], groups)
 
 
-def fit_member(table: BoostingTable, spec: MemberSpec, iterations: int) -> Member:
+def fit_member(table: BoostingTable, spec: MemberSpec, settings: BoostingSettings) -> Member:
     """Train one member; see :func:`members.fit_member`."""
     with limit_threads():
-        return members.fit_member(table, spec, iterations)
+        return members.fit_member(table, spec, settings)
 
 
 def merge_stage(trained: Sequence[Member]) -> Stage:

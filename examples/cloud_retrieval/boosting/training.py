@@ -38,7 +38,7 @@ def train(
             ]
             table = client.submit(tasks.extend_table, base, contexts)
         specs = settings.specs(number, groups)
-        trained = [client.submit(tasks.fit_member, table, spec, settings.iterations) for spec in specs]
+        trained = [client.submit(tasks.fit_member, table, spec, settings) for spec in specs]
         log_progress(trained, len(specs), f"stage {number + 1}/{settings.stages}  models", log)
         stages.append(client.submit(tasks.merge_stage, trained))
     calibration = client.submit(tasks.calibrate, table, stages[-1])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assessment import quality
 from boosting import tasks as boosting_tasks
 from boosting import training as boosting_training
 from boosting.members import BoostingSettings
@@ -36,9 +37,8 @@ from retrieval.stages import (
 )
 from retrieval.tasks import SceneRef, SceneSplit
 
-# Boosting: members per target and tile group, by number of stages, and iterations of each; see README.md.
+# Boosting: members per target and tile group in each stage, by number of stages; see README.md.
 MEMBERS = {1: (1,), 2: (1, 2)}
-ITERATIONS = 60
 # About 1.3 KB each with everything that training derives from a row: 256 MiB.
 ROWS_IN_MEMORY = 200_000
 FEW_ROWS = 24_000
@@ -77,7 +77,7 @@ class Options:
     def boosting_settings(self) -> BoostingSettings:
         """Settings of boosting: one stage if there is no context to use, as for the pixel alone."""
         stages = 2 if self.footprint.context else 1
-        return BoostingSettings(stages, MEMBERS[stages], ITERATIONS, self.seed)
+        return BoostingSettings(stages, MEMBERS[stages], self.seed)
 
     @property
     def footprint(self) -> Footprint:
@@ -119,6 +119,7 @@ class RetrievalResult:
     evaluated: list[SceneInfo]
     scores: Scores
     per_scene: dict[str, Scores]
+    assessment: dict[str, Any]
     prediction_digest: str
     seconds: dict[str, float]
     client: DaskClient
@@ -183,9 +184,11 @@ def run_stages(context: RunContext) -> RetrievalResult:
         write_predictions(context, sampled, evaluated, trained, path)
     with context.timer.stage("judge"):
         scores, per_scene = evaluation.evaluate(path)
+        assessment = quality.assess(path)
         digest = predictions_file.digest(path)
+    seconds = context.timer.seconds
     return RetrievalResult(
-        context.options, trained, sampled, evaluated, scores, per_scene, digest, context.timer.seconds, context.client
+        context.options, trained, sampled, evaluated, scores, per_scene, assessment, digest, seconds, context.client
     )
 
 

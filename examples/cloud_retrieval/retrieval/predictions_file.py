@@ -6,6 +6,7 @@
     /<scene>/...                               with boosting: see UNITS and LONG_NAMES below
     /<scene>/truth_cloud_optical_thickness     1     if known; NaN where clear
     /<scene>/truth_cloud_effective_radius      um
+    /<scene>/reflectance_066, reflectance_213  1     the input
     /<scene>/role                              0 training, 1 buffer, 2 test; absent: all pixels are test pixels
 
 COT and CER have a value in every pixel; where the probability is below 0.5, it is the estimate under the assumption of
@@ -26,6 +27,8 @@ import numpy as np
 from retrieval.scenes import SceneInfo, row_ranges
 from retrieval.tasks import PredictionBlock
 
+LWP_G_M2 = 2.0 / 3.0
+"""Liquid water path (g m-2) of COT 1 and CER 1 um: 2/3 times the density of water, COT and CER (Stephens 1978)."""
 UNITS = {
     "cloud_mask_probability": "1",
     "cloud_optical_thickness": "1",
@@ -39,6 +42,8 @@ UNITS = {
     "outside_training_range": "1",
     "truth_cloud_optical_thickness": "1",
     "truth_cloud_effective_radius": "um",
+    "reflectance_066": "1",
+    "reflectance_213": "1",
     "role": "1",
 }
 LONG_NAMES = {
@@ -54,6 +59,8 @@ LONG_NAMES = {
     "outside_training_range": "1: reflectances, their ratio, angles or albedo outside the range of the training pixels",
     "truth_cloud_optical_thickness": "cloud optical thickness from the scene file; NaN where clear",
     "truth_cloud_effective_radius": "cloud droplet effective radius from the scene file; NaN where clear",
+    "reflectance_066": "reflectance at 0.66 um, from the scene file",
+    "reflectance_213": "reflectance at 2.13 um, from the scene file",
     "role": "0: training, 1: buffer between training and test pixels, 2: test",
 }
 
@@ -67,6 +74,8 @@ class PredictionWriter:
             group = file.create_group(info.name)
             group.attrs["synthetic"] = info.synthetic
             group.attrs["shape"] = (info.rows, info.columns)
+            for angle, value in zip(("SZA", "VZA", "Surface_albedo"), info.geometry, strict=True):
+                group.attrs[angle] = value
 
     def put(self, block: PredictionBlock) -> None:
         """Store one block of rows."""
@@ -121,7 +130,7 @@ def iter_row_blocks(group: Any) -> Iterator[dict[str, Any]]:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of names and predicted values of all scenes, sorted; truth and roles are not included."""
-    predicted = [name for name in UNITS if not name.startswith(("truth_", "role"))]
+    predicted = [name for name in UNITS if not name.startswith(("truth_", "reflectance_", "role"))]
     total = hashlib.sha256()
     for name, group in iter_scenes(path):
         total.update(name.encode())

@@ -22,6 +22,7 @@ def metrics(result: RetrievalResult) -> dict[str, Any]:
         "settings": settings_section(result.options),
         "scores": result.scores.as_dict(),
         "per_scene": {name: score.as_dict() for name, score in sorted(result.per_scene.items())},
+        "assessment": result.assessment,
         "model": {"sha256": result.trained.digest, "nodes": result.trained.nodes},
         "predictions": {"sha256": result.prediction_digest},
         **run_details(result, PACKAGES),

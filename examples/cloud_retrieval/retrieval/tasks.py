@@ -234,6 +234,8 @@ def build_block(
     for part, name in zip(scenes.TRUTH, PREDICTED[1:], strict=True):
         if part in scene.truth:
             planes[f"truth_{name}"] = scene.truth_values(part, first, last).astype(np.float32)
+    for name, plane in zip(("reflectance_066", "reflectance_213"), scene.reflectance(first, last, halo=0), strict=True):
+        planes[name] = plane.astype(np.float32)
     if split.fold >= 0:
         planes["role"] = split.roles(scene, first, last, ref.index)
     return PredictionBlock(ref.name, first, planes)

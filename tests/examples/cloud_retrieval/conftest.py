@@ -49,3 +49,15 @@ def local_result(quick_options: Options) -> RetrievalResult:
     from retrieval import pipeline
 
     return pipeline.run(quick_options, ignore_log)
+
+
+@pytest.fixture(scope="session")
+def fast_result(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RetrievalResult:
+    """The result of boosting in one stage, on this machine."""
+    from retrieval import pipeline
+    from retrieval.pipeline import Options
+
+    options = Options(
+        data=str(scene_folder), out=tmp_path_factory.mktemp("fast"), model="boosting", fast=True, rows=2000
+    )
+    return pipeline.run(options, ignore_log)

@@ -78,7 +78,7 @@ def test_other_pixels_are_predicted_by_all_members() -> None:
 
 
 def test_seeds_of_members_differ_and_do_not_depend_on_their_number() -> None:
-    few, many = (BoostingSettings(2, (1, count), 60, 7).specs(1, range(1, 4)) for count in (2, 3))
+    few, many = (BoostingSettings(2, (1, count), 7).specs(1, range(1, 4)) for count in (2, 3))
 
     assert len({spec.seed for spec in many}) == len(many) == 27
     assert set(few) < set(many)
@@ -129,22 +129,10 @@ def test_contrast_is_positive_on_a_bright_pixel_and_counts_towards_the_halo() ->
     assert (table[60, 43:65] > 0.0).all()
 
 
-@pytest.fixture(name="fast_options", scope="module")
-def options_of_one_stage(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Options:
-    return Options(
-        data=str(scene_folder), out=tmp_path_factory.mktemp("fast"), model="boosting", fast=True, rows=3000, buffer=0
-    )
-
-
-@pytest.fixture(name="fast_result", scope="module")
-def run_one_stage(fast_options: Options) -> RetrievalResult:
-    return pipeline.run(fast_options, ignore_log)
-
-
 def test_other_blocks_of_rows_do_not_change_a_single_bit_of_boosting(
-    fast_options: Options, fast_result: RetrievalResult, tmp_path: Path
+    fast_result: RetrievalResult, tmp_path: Path
 ) -> None:
-    other = pipeline.run(dataclasses.replace(fast_options, out=tmp_path, blocks=7), ignore_log)
+    other = pipeline.run(dataclasses.replace(fast_result.options, out=tmp_path, blocks=7), ignore_log)
 
     assert scene_hashes(other) == scene_hashes(fast_result)
 

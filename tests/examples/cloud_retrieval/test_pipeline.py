@@ -56,7 +56,13 @@ def test_a_held_out_scene_without_truth_is_retrieved_and_not_evaluated(
     result = pipeline.run(options, ignore_log)
 
     with h5py.File(tmp_path / "predictions.h5") as file:
-        assert set(file["a.h5"]) == {"cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius"}
+        assert set(file["a.h5"]) == {
+            "cloud_mask_probability",
+            "cloud_optical_thickness",
+            "cloud_effective_radius",
+            "reflectance_066",
+            "reflectance_213",
+        }
     assert result.scores.pixels == 0
     assert result.data_kind == "mixed"
 
