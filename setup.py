@@ -48,7 +48,7 @@ setup(
     packages=find_packages(include=["orchestrator*", "localcloud*"]),
     package_data={
         "orchestrator": ["remote/*", "remote/*/*", "config/first_job/*", "config/first_job/data/*"],
-        "localcloud.contract": ["contract.toml"],
+        "localcloud.contract": ["*.toml"],
         "localcloud.hosts": ["system_faults/*"],
         "localcloud.hosts.docker": ["host_image/*"],
         "localcloud.hosts.process": ["bin/*", "faulty_bin/*"],

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 USD_PER_HOUR = {
+    "t3.nano": 0.0052,
+    "t3.micro": 0.0104,
     "g4dn.xlarge": 0.526,
     "g6.xlarge": 0.8048,
     "g5.xlarge": 1.006,

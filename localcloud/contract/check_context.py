@@ -44,6 +44,18 @@ class CheckContext:
         #: Of the shared instances that were stopped.
         self.public_addresses_before_stop: list[str] = []
 
+    def of_tag(self, tag: str) -> CheckContext:
+        """Return the context of an earlier run, whose resources have another tag; for cleaning up."""
+        context = CheckContext(
+            self.session, instance_type=self.instance_type, poll_s=self._poll_s, endpoint_url=self._endpoint_url
+        )
+        context.tag = tag
+        filters = [{"Name": "group-name", "Values": [tag]}]
+        for group in self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]:
+            # The value of the cached property.
+            vars(context)["group"] = group["GroupId"]
+        return context
+
     def client(self, service: str, **options: Any) -> Any:
         """Return a client that makes one attempt per call."""
         from botocore.config import Config

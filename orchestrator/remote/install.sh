@@ -13,6 +13,8 @@
 set -u
 bundle=$1
 export STRATUS_BUNDLE="$bundle" STRATUS_ROOT="$HOME/stratus"
+# Amazon Linux 2023 and Debian 13 keep /tmp in memory, half of which large packages fill: pip and uv unpack into TMPDIR.
+export TMPDIR="${TMPDIR:-/var/tmp}"
 state="$STRATUS_ROOT/state"
 log="$state/install.log"
 mkdir -p "$state" || exit 73

@@ -57,6 +57,19 @@ def host(tmp_path: Path) -> HostWithTools:
     return host
 
 
+def without(host: HostWithTools, *names: str) -> HostWithTools:
+    """Return the host without some programs of this computer."""
+    folder = host.home / "system"
+    folder.mkdir(exist_ok=True)
+    for path in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in path.iterdir() if path.is_dir() else ():
+            if not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    return HostWithTools(host.home, {"PATH": f"{host.home}/tools:{folder}"})
+
+
 def run_step(host: HostWithTools, name: str, *args: str, stdin: str = "") -> tuple[int, list[str]]:
     """Run the script of a step; return its exit status and output."""
     bundle = host.home / "bundle"

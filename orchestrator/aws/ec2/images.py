@@ -233,7 +233,8 @@ def login_name(text: str) -> str:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/connection-prereqs-general.html
     """
     patterns = (
-        (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles", "ec2-user"),
+        (r"amazon[ -]linux|\bamzn|\bal20\d\d|\brhel|red hat|\bsuse|\bsles|\balmalinux|\boracle linux", "ec2-user"),
+        (r"\brocky", "rocky"),
         (r"debian", "admin"),
         (r"ubuntu", "ubuntu"),
     )

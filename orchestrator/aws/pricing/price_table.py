@@ -18,6 +18,8 @@ HOURS_PER_MONTH = Decimal(730)  # the month of AWS's price pages
 _USD_PER_HOUR = {
     name: Decimal(usd)
     for name, usd in {
+        "t3.nano": "0.0052",
+        "t3.micro": "0.0104",
         "c5.2xlarge": "0.34",
         "c7i.2xlarge": "0.357",
         "m7i.2xlarge": "0.4032",

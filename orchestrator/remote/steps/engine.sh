@@ -3,7 +3,11 @@
 # It is the distribution's package with its own socket; the user is added to the group that may use it.
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PATH:${STRATUS_SBIN:-/usr/sbin:/sbin}
+
+no_engine_here() { # true on Red Hat and its rebuilds, where the package docker is an alias of podman-docker
+    (ID='' && . "${STRATUS_OS_RELEASE:-/etc/os-release}" 2>/dev/null && case $ID in rhel | centos | rocky | almalinux | ol) ;; *) false ;; esac)
+}
 
 start() {
     if [ -d /run/systemd/system ]; then
@@ -30,6 +34,8 @@ apply)
         fail "no Docker engine here, and no sudo to install one" "set runtime = venv in job.ini, or under [job] in the config"
     fi
     if ! command -v dockerd >/dev/null 2>&1; then
+        no_engine_here && fail "this distribution has no package of a Docker engine (it has podman)" \
+            "set runtime = venv in job.ini, or [cluster] image = ubuntu-24.04; or install docker-ce of docker.com on an AMI of your own"
         package=docker.io
         command -v apt-get >/dev/null 2>&1 || package=docker
         say "installing $package"

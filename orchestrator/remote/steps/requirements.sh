@@ -34,6 +34,16 @@ install_packages() { # PIP-OPTION...
     keep pip install --no-input --no-compile --progress-bar off "$@" -r "$file"
 }
 
+older_python() { # fails with one line if pip left out the requested version of a package, which needs a newer Python
+    pinned=$(sed -n 's/.*satisfies the requirement [^ ]*==\([^ ,;]*\) .*/\1/p' "$kept" | head -n 1)
+    minor=$(grep 'Ignored the following versions that require a different python' "$kept" | tr ';' '\n' |
+        sed -n 's/.*[ :]\([^ ]*\) Requires-Python >=3\.\([0-9]*\).*/\1 \2/p' |
+        awk -v pinned="$pinned" '(pinned == "" || $1 == pinned) && (least == "" || $2 + 0 < least) { least = $2 + 0 } END { print least }')
+    [ -n "$minor" ] || return 0
+    fail "the packages of the job need Python 3.$minor or newer, and the environment has $("$venv/bin/python" -c 'import platform; print(platform.python_version())')" \
+        "set python in job.ini, to python3.12 for example, then InstallDeps() installs that version where the distribution has it"
+}
+
 case $mode in
 check)
     [ "$(cat "$mark" 2>/dev/null)" = "$digest" ]
@@ -47,6 +57,7 @@ apply)
     if grep -q '^[[:space:]]*[^#[:space:]]' "$file"; then
         if ! install_packages "$@"; then
             full && no_room "$venv" "the packages of the job" 0
+            older_python
             # Not after a connection that a later attempt made.
             grep -q 'Retry(total=0,\|Max retries exceeded' "$kept" && unreachable &&
                 no_way "package index" "the packages of the job"

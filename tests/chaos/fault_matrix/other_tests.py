@@ -258,6 +258,26 @@ OTHER_TESTS = (
         "metrics of a failed job",
         "tests/services/test_hostile_jobs.py::test_half_a_metrics_file_does_not_replace_the_jobs_own_error",
     ),
+    (
+        "F60",
+        "lock, route, DNS, clock, disk; process hosts",
+        "tests/local/jobs/test_package_faults.py::test_rehearsed_faults_of_packages_are_one_line_of_their_vm",
+    ),
+    (
+        "F60",
+        "lock, route, DNS, clock, disk, needrestart; docker hosts",
+        "tests/docker/test_package_faults.py::test_rehearsed_faults_of_packages_are_one_line_of_their_vm",
+    ),
+    (
+        "F60",
+        "the index of pip",
+        "tests/remote/steps/test_apt.py::test_an_index_that_cannot_be_reached_is_no_missing_package",
+    ),
+    (
+        "F60",
+        "a mirror that never answers",
+        "tests/remote/steps/test_apt.py::test_a_mirror_that_never_answers_has_a_deadline",
+    ),
     ("F62", "a full disk on the VM", "tests/remote/test_scripts.py::test_a_full_disk_loses_no_exit_status_and_is_told"),
     (
         "F67",

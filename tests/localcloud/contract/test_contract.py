@@ -68,8 +68,10 @@ def real_aws(*args: str, env: dict[str, str]) -> subprocess.CompletedProcess[str
     """Run the command behind scripts/real-aws against the embedded cloud."""
     return subprocess.run(
         [sys.executable, "-m", "localcloud.contract", *args],
-        env={"PATH": os.environ["PATH"], **env},
+        # Its journal is in the folder of the cloud.
+        env={"PATH": os.environ["PATH"], "XDG_STATE_HOME": env["LOCALCLOUD_HOME"], **env},
         cwd=ROOT,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=120,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support.host_tools import HostWithTools, fake_disk, fix_of, host, run_step
+from tests.support.host_tools import HostWithTools, fake_disk, fix_of, host, run_step, without
 
 __all__ = ["host"]
 
@@ -169,19 +167,6 @@ def test_a_version_of_python_is_installed_by_the_names_of_the_distribution(
     assert (status, lines[-1]) == (1, f"no {python} on this VM: set python in job.ini")
 
 
-def without(host: HostWithTools, *names: str) -> HostWithTools:
-    """Return the host without some programs of this computer."""
-    folder = host.home / "system"
-    folder.mkdir(exist_ok=True)
-    for path in map(Path, os.environ["PATH"].split(os.pathsep)):
-        for program in path.iterdir() if path.is_dir() else ():
-            if not (folder / program.name).is_symlink():
-                (folder / program.name).symlink_to(program)
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    return HostWithTools(host.home, {"PATH": f"{host.home}/tools:{folder}"})
-
-
 @pytest.mark.parametrize(
     ("manager", "output"),
     [
@@ -220,6 +205,37 @@ def test_an_index_that_cannot_be_reached_is_no_missing_package(host: HostWithToo
 
     assert [text for text in lines if text.startswith(line)], lines
     assert "[aws] subnet_id" in fix_of(lines)
+
+
+@pytest.mark.parametrize(
+    ("requirement", "line"),
+    [
+        ("numpy==2.2.6", "the packages of the job need Python 3.10 or newer, and the environment has 3.9.18"),
+        ("numpy>=2.3", "the packages of the job need Python 3.10 or newer, and the environment has 3.9.18"),
+        ("numpy==9.9", "ERROR: No matching distribution found for numpy==9.9"),
+    ],
+)
+def test_packages_for_a_newer_python_are_no_missing_packages(host: HostWithTools, requirement: str, line: str) -> None:
+    """As pip 23 on Python 3.9, the python3 of Amazon Linux 2023 and Red Hat 9."""
+    ignored = "; ".join(f"{version} Requires-Python >=3.{minor}" for version, minor in (("2.2.6", 10), ("2.3.0", 11)))
+    venv = host.home / "stratus/venvs/job/bin"
+    venv.mkdir(parents=True)
+    (venv / "python").write_text(
+        f"""#!/bin/sh
+case "$*" in *platform*) echo 3.9.18; exit ;; esac
+echo 'ERROR: Ignored the following versions that require a different python version: {ignored}'
+echo 'ERROR: Could not find a version that satisfies the requirement {requirement} (from versions: 1.26.4, 2.0.2)'
+echo 'ERROR: No matching distribution found for {requirement}'
+exit 1
+"""
+    )
+    (venv / "python").chmod(0o755)
+    plan = [["requirements", "requirements.sh", "job", "d1", "requirements.txt"]]
+    host = HostWithTools(host.home, {"STRATUS_UV": "no"})
+    _, lines = host.install(plan, None, **{"requirements.txt": b"numpy\n"})
+
+    assert lines[-2] == line
+    assert ("python3.12" in fix_of(lines)) == line.startswith("the packages")
 
 
 def test_a_disk_that_fills_up_under_pip(host: HostWithTools) -> None:
