@@ -108,7 +108,7 @@ class RegionTeardown:
         }
         self.requested_ids |= set(instances)
         # Not only recent requests: an experiment terminates its launch hours after the request.
-        if instances or log.requests(launch_id):
+        if log.requests(launch_id):
             described = ec2_instances.find_by_launch(self.clients, log.ownership, launch_id)
             instances |= log.recent(launch_id) | {instance.id: instance for instance in described}
         self.terminate([instance for instance in instances.values() if instance.state != "terminated"])

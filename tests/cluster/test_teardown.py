@@ -14,10 +14,11 @@ from orchestrator.aws import identity
 from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.teardown import KEPT, RegionTeardown
+from orchestrator.core.events import Event
 from orchestrator.core.journal import Journal, JournalEntry
 from tests.support.aws.account import INSTANCE_ID, OURS, Account
 from tests.support.aws.values import CLUSTER_ID
-from tests.support.aws.wire import Request, Time, Wire, clients, refusal
+from tests.support.aws.wire import Request, Time, Wire, clients, described, refusal
 
 
 @dataclass
@@ -25,17 +26,20 @@ class Scene:
     """A teardown of a scripted account, with a simulated clock.
 
     :param appears_s: time from which EC2 shows the instance.
-    :param answers: action -> answer in place of the account's, until ``answers_end_s``.
+    :param answers: action -> answer in place of the account's, from ``answers_begin_s`` until ``answers_end_s``.
+    :param shows_ids_only: True if lookups by tags show nothing.
     """
 
     folder: Path
     account: Account
     appears_s: float
     answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    answers_begin_s: float = 0.0
     answers_end_s: float = float("inf")
+    shows_ids_only: bool = False
 
     def __post_init__(self) -> None:
-        self.time = Time()
+        self.time, self.events = Time(), list[Event]()
         cluster_id = replace(CLUSTER_ID, is_caller=True)
         self.launch_log = launch_log.LaunchLog(Journal(self.folder, clock=self.time.clock), cluster_id, self.time.clock)
 
@@ -49,8 +53,9 @@ class Scene:
 
         :param deleted_keys: names of the key pairs that it deletes.
         """
-        connected = clients(Wire(self._answer), self.time, sequential=True)
-        return RegionTeardown(connected, self.launch_log, lambda: list(deleted_keys))
+        self.wire = Wire(self._answer)
+        connected = clients(self.wire, self.time, sequential=True)
+        return RegionTeardown(connected, self.launch_log, lambda: list(deleted_keys), self.events.append)
 
     def tear_down(self) -> RegionTeardown:
         teardown = self.new()
@@ -62,7 +67,10 @@ class Scene:
             self.account.machines = {INSTANCE_ID: ("running", OURS)}
         if self.account.terminated:
             self.account.in_use = False
-        answers = self.answers if self.time.seconds < self.answers_end_s else {}
+        is_by_tag = any(value.startswith("tag:") for value in request.arguments.values())
+        if self.shows_ids_only and request.action == "DescribeInstances" and is_by_tag:
+            return described({})
+        answers = self.answers if self.answers_begin_s <= self.time.seconds < self.answers_end_s else {}
         return answers.get(request.action) or self.account(request)
 
 
@@ -194,3 +202,67 @@ def test_an_instance_of_a_request_under_another_arn_is_found_by_its_token(tmp_pa
 
     assert scene.account.terminated == {INSTANCE_ID}
     assert (teardown.remaining, teardown.unconfirmed) == ([], [])
+
+
+def test_one_launch_ends_what_its_request_launched_whatever_the_tags(tmp_path: Path) -> None:
+    tags = OURS | {identity.TAG_OWNER: "arn:aws:sts::123456789012:assumed-role/Lab/monday"}
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", tags)}), appears_s=float("inf"))
+    scene.record_request()
+    teardown = scene.new()
+    teardown.run_launch("r")
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert teardown.remaining == []
+    assert scene.launch_log.unconfirmed() == []
+
+
+def test_the_key_pair_is_kept_while_an_instance_may_appear_whose_request_used_no_group_of_ours(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(group=OURS), appears_s=float("inf"), answers_begin_s=0.5)
+    scene.record_request(guarded="")
+    scene.answers["DescribeInstances"] = refusal("UnauthorizedOperation")
+    teardown = scene.tear_down()
+
+    assert (teardown.remaining, teardown.group_state, teardown.key_state) == ([], "gone", KEPT)
+    assert [str(line)[:8] for line in teardown.unconfirmed] == ["launch r", "cluster "]
+
+
+def test_an_instance_of_the_journal_is_found_once_and_not_after_its_end(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", OURS)}), appears_s=float("inf"))
+    scene.launch_log.journal.record_outcome(scene.record_request(), ids=[INSTANCE_ID])
+    teardown = scene.new()
+
+    instances = teardown.find()
+    assert [instance.id for instance in instances] == [INSTANCE_ID]
+    teardown.terminate(instances)
+    scene.shows_ids_only, scene.account.machines = True, {}
+    assert teardown.find() == []
+
+
+@pytest.mark.parametrize(("state", "count"), [("running", 1), ("terminated", 0)])
+def test_an_instance_that_lookups_by_tags_do_not_show_is_looked_up_by_id(
+    tmp_path: Path, state: str, count: int
+) -> None:
+    scene = Scene(tmp_path, Account({INSTANCE_ID: (state, {})}), appears_s=float("inf"), shows_ids_only=True)
+    scene.launch_log.journal.record_outcome(scene.record_request(), ids=[INSTANCE_ID])
+
+    assert [(item.state, item.name, item.cluster) for item in scene.new().find()] == [(state, "ml-0", "ml")] * count
+
+
+def test_an_instance_begins_to_terminate_once_and_ends_with_the_seconds_that_it_took(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", OURS)}), appears_s=float("inf"))
+    scene.answers["TerminateInstances"] = refusal("OperationNotPermitted")
+    teardown = scene.new()
+    teardown.terminate(teardown.find())
+    assert [(event.host, event.state) for event in scene.events] == [(INSTANCE_ID, "start")]
+    assert teardown.ended == {}
+
+    scene.answers.clear()
+    scene.time.seconds = 100.0
+    (instance,) = teardown.find()
+    teardown.terminate([instance])
+    # EC2 bills nothing more from the request on.
+    assert teardown.ended == {INSTANCE_ID: (instance, scene.time.clock.now())}
+    assert [(event.host, event.state, event.seconds) for event in scene.events[1:]] == [(INSTANCE_ID, "done", 0.0)]
+    calls = len(scene.wire.requests)
+    teardown.terminate([instance])
+    assert len(scene.wire.requests) == calls
