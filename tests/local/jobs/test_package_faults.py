@@ -21,7 +21,7 @@ __all__ = ["host"]
 
 END = "sed -i /{}/d ~/../../run/package-faults"
 ENDED = ("apt-locked", "clock-behind")
-PATIENCE = {"STRATUS_APT_PATIENCE": "1"}
+PATIENCE = {"STRATUS_APT_PATIENCE": "0"}
 
 
 @pytest.mark.slow
@@ -109,14 +109,14 @@ def test_a_stand_in_reports_a_lock_as_apt_does(host: HostWithTools) -> None:
         held = run_step(real, "apt.sh", "docker.io")[1]
     imitated = run_step(stand_in(host, "apt-locked"), "apt.sh", "docker.io")[1]
 
-    assert held[-1].startswith("another apt still runs here after 1 s (py")
-    assert imitated[-1] == "another apt still runs here after 1 s (unattended-upgr, pid 642)"
+    assert held[-1].startswith("another apt still runs here after 0 s (py")
+    assert imitated[-1] == "another apt still runs here after 0 s (unattended-upgr, pid 642)"
 
 
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        ("clock-behind", "the clock of this VM is still behind after 1 s, so that docker.io cannot be installed"),
+        ("clock-behind", "the clock of this VM is still behind after 0 s, so that docker.io cannot be installed"),
         ("disk-nearly-full", "the disk is full: docker.io did not fit, 21 MB free of 8.6 GB"),
     ],
 )
