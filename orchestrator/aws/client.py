@@ -6,12 +6,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import answers, error_codes, errors
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
+    from botocore.loaders import Loader
     from mypy_boto3_ec2 import EC2Client
 
     from orchestrator.config import settings
@@ -174,11 +177,38 @@ def create_clients(aws: settings.AwsSettings, clock: Clock) -> Clients:
     import boto3
 
     with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
-        session = boto3.Session(profile_name=aws.profile or None, region_name=aws.region)
+        session = boto3.Session(
+            profile_name=aws.profile or None, region_name=aws.region, botocore_session=_botocore_session(aws.profile)
+        )
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
         # Resolving the chain may ask the instance metadata service, which takes seconds elsewhere: only if needed.
         if key and secret and session.get_credentials() is None:
             session = boto3.Session(
-                aws_access_key_id=key.reveal(), aws_secret_access_key=secret.reveal(), region_name=aws.region
+                aws_access_key_id=key.reveal(),
+                aws_secret_access_key=secret.reveal(),
+                region_name=aws.region,
+                botocore_session=_botocore_session(aws.profile),
             )
     return Clients(session, region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url)
+
+
+def _botocore_session(profile: str) -> botocore.session.Session:
+    import botocore.session
+
+    session = botocore.session.Session(profile=profile or None)
+    loader = _loader(session.get_config_variable("data_path"))
+    # boto3 adds its own folder once for each session.
+    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
+    session.register_component("data_loader", loader)
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Loader:
+    """Return the loader of service descriptions that all sessions share: it takes 0.3 s of CPU to load those in use.
+
+    :param data_path: further folders of descriptions, as botocore's setting of this name.
+    """
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
