@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from tests.support.paths import ROOT
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI") == "true":
     settings.load_profile("ci")
+
+# boto3's clients and moto's tables are many objects: with CPython's thresholds, half of the CPU time of tests that
+# open sessions is garbage collection.
+gc.set_threshold(5_000, 50, 10)
 
 NEEDS_LINUX = (ROOT / "tests/local", ROOT / "tests/localcloud")
 
