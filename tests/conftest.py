@@ -12,10 +12,10 @@ from hypothesis import settings
 
 from tests.support.paths import ROOT
 
-# In CI hypothesis tries the same examples in each run, so that a red run is caused by the change under test.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI") == "true":
-    settings.load_profile("ci")
+# In CI hypothesis tries the same examples in each run, so that a red run is caused by the change under test. Without a
+# deadline: a slow example is a busy computer.
+settings.register_profile("stratus", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("stratus")
 
 # boto3's clients and moto's tables are many objects: with CPython's thresholds, half of the CPU time of tests that
 # open sessions is garbage collection.
