@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from orchestrator.aws import identity
 from orchestrator.aws.ec2 import instance_tags
+from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S
 from orchestrator.aws.launch import launch_log
-from orchestrator.cluster.teardown import KEPT, RegionTeardown
+from orchestrator.cluster.teardown import KEPT, TIMEOUT_S, RegionTeardown
+from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
 from orchestrator.core.journal import Journal, JournalEntry
 from tests.support.aws.account import INSTANCE_ID, OURS, Account
@@ -33,7 +36,7 @@ class Scene:
     folder: Path
     account: Account
     appears_s: float
-    answers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    answers: dict[str, tuple[int, str] | Exception] = field(default_factory=dict)
     answers_begin_s: float = 0.0
     answers_end_s: float = float("inf")
     shows_ids_only: bool = False
@@ -71,7 +74,10 @@ class Scene:
         if self.shows_ids_only and request.action == "DescribeInstances" and is_by_tag:
             return described({})
         answers = self.answers if self.answers_begin_s <= self.time.seconds < self.answers_end_s else {}
-        return answers.get(request.action) or self.account(request)
+        answer = answers.get(request.action) or self.account(request)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def test_an_unconfirmed_request_is_waited_for_without_a_group_in_use(tmp_path: Path) -> None:
@@ -85,10 +91,11 @@ def test_an_unconfirmed_request_is_waited_for_without_a_group_in_use(tmp_path: P
 
 def test_without_an_unconfirmed_request_there_is_no_wait(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Account(), appears_s=40.0)
-    scene.tear_down()
+    teardown = scene.tear_down()
 
     assert scene.time.seconds == 0
     assert scene.account.terminated == set()
+    assert (teardown.group_state, teardown.key_state) == ("none", "none")
 
 
 @pytest.mark.parametrize("appears_s", [40.0, 300.0])
@@ -109,6 +116,7 @@ def test_an_instance_known_to_the_journal_only_is_terminated(tmp_path: Path) -> 
     scene.tear_down()
 
     assert scene.account.terminated == {INSTANCE_ID}
+    assert scene.launch_log.recent() == {}
 
 
 def test_a_request_whose_instances_are_all_terminated_is_waited_for_no_longer(tmp_path: Path) -> None:
@@ -152,13 +160,14 @@ def test_a_lookup_that_aws_refuses_is_not_repeated(tmp_path: Path) -> None:
 
     (problem,) = teardown.unconfirmed
     assert "UnauthorizedOperation" in str(problem)
-    assert scene.time.seconds == 0
+    assert "; " in str(problem)  # what to do about it
+    assert (teardown.group_state, teardown.key_state, scene.time.seconds) == (KEPT, KEPT, 0)
 
 
 def test_a_lookup_that_aws_cannot_answer_now_is_repeated(tmp_path: Path) -> None:
     scene = Scene(tmp_path, Account(), appears_s=0.0)
     scene.answers["DescribeInstances"] = refusal("Unavailable", status=503)
-    scene.answers_end_s = 60.0
+    scene.answers_end_s = 250.0
     teardown = scene.tear_down()
 
     assert scene.account.terminated == {INSTANCE_ID}
@@ -266,3 +275,106 @@ def test_an_instance_begins_to_terminate_once_and_ends_with_the_seconds_that_it_
     calls = len(scene.wire.requests)
     teardown.terminate([instance])
     assert len(scene.wire.requests) == calls
+
+
+def test_a_group_that_may_not_be_deleted_is_not_tried_again(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(group=OURS), appears_s=float("inf"))
+    scene.answers["DeleteSecurityGroup"] = refusal("UnauthorizedOperation")
+    teardown = scene.tear_down()
+
+    assert "UnauthorizedOperation" in teardown.group_state
+    assert (teardown.key_state, scene.time.seconds) == (KEPT, 0)
+
+
+def test_a_deleted_group_proves_that_a_request_left_nothing(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(group=OURS), appears_s=float("inf"))
+    scene.record_request()
+    teardown = scene.tear_down()
+
+    assert (teardown.group_state, teardown.unconfirmed, scene.time.seconds) == ("gone", [], 0)
+
+
+def test_it_proves_nothing_of_a_request_that_used_another_group(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(group=OURS), appears_s=float("inf"))
+    scene.record_request(guarded="")
+    teardown = scene.tear_down()
+
+    assert (teardown.group_state, teardown.unconfirmed) == ("gone", [])
+    assert scene.time.seconds >= VISIBILITY_LAG_S
+
+
+def test_a_request_of_long_ago_is_not_waited_for(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=float("inf"))
+    scene.record_request()
+    scene.time.seconds = 1000.0
+    teardown = scene.tear_down()
+
+    assert (teardown.group_state, teardown.unconfirmed, scene.time.seconds) == ("none", [], 1000)
+
+
+def test_a_request_without_a_number_was_for_one_instance(tmp_path: Path) -> None:
+    """As in the journal of an earlier version."""
+    scene = Scene(tmp_path, Account(), appears_s=0.0)
+    scene.launch_log.journal.record_intent(launch_log.LAUNCH, run="r", token="t", **CLUSTER_ID.journal_fields)
+    scene.tear_down()
+
+    assert scene.account.terminated == {INSTANCE_ID}
+    assert scene.time.seconds < launch_log.REQUEST_LIFETIME_S
+
+
+def test_one_launch_ends_what_ec2_shows_of_it(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", OURS)}), appears_s=float("inf"))
+    scene.launch_log.journal.record_outcome(scene.record_request(), ids=[INSTANCE_ID])
+    scene.time.seconds = 100_000.0
+    scene.new().run_launch("r")
+
+    assert scene.account.terminated == {INSTANCE_ID}
+
+
+OTHER_ID = "i-00000000000000002"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "others", "age_s", "lines"),
+    [
+        ("ml-[0-2]", {}, 0, ["launch r requested 3 VMs and EC2 shows 1: the others may still appear"]),
+        ("ml-[0-2]", {OTHER_ID: "r"}, 0, ["launch r requested 3 VMs and EC2 shows 2: the others may still appear"]),
+        ("ml-[0-1]", {OTHER_ID: "r"}, 0, []),
+        ("ml-0", {}, 0, []),
+        ("ml-[0-2]", {}, 1000, []),
+    ],
+)
+def test_of_a_recent_launch_of_another_computer_more_may_appear_beside_what_remains(
+    tmp_path: Path, hosts: str, others: Mapping[str, str], age_s: float, lines: Sequence[str]
+) -> None:
+    tags = OURS | {instance_tags.HOSTS: hosts}
+    ended = {key: ("terminated", tags | {instance_tags.LAUNCH: launch}) for key, launch in others.items()}
+    scene = Scene(tmp_path, Account({INSTANCE_ID: ("running", tags), **ended}), appears_s=float("inf"))
+    scene.answers["TerminateInstances"] = refusal("OperationNotPermitted")
+    scene.time.seconds = age_s
+    teardown = scene.tear_down()
+
+    assert [result.id for result in teardown.remaining] == [INSTANCE_ID]
+    assert teardown.unconfirmed == lines
+
+
+def test_a_key_pair_that_cannot_be_deleted_has_the_reason_as_its_state(tmp_path: Path) -> None:
+    def refuse() -> list[str]:
+        raise StratusError("no permission\n  more")
+
+    scene = Scene(tmp_path, Account(), appears_s=float("inf"))
+    teardown = scene.new()
+    teardown.delete_key = refuse
+    teardown.run()
+
+    assert (teardown.group_state, teardown.key_state) == ("none", "no permission")
+
+
+def test_without_a_network_the_lookups_end_before_those_of_hidden_instances_would(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, Account(), appears_s=float("inf"))
+    scene.answers["DescribeInstances"] = EndpointConnectionError(endpoint_url="https://ec2.us-west-2.amazonaws.com")
+    teardown = scene.tear_down()
+
+    (problem,) = teardown.unconfirmed
+    assert "cluster ml in us-west-2: " in str(problem)
+    assert scene.time.seconds < TIMEOUT_S
