@@ -74,6 +74,7 @@ class PredictionWriter:
             group = file.create_group(info.name)
             group.attrs["synthetic"] = info.synthetic
             group.attrs["shape"] = (info.rows, info.columns)
+            group.attrs["pixel_m"] = info.pixel_m
             for angle, value in zip(("SZA", "VZA", "Surface_albedo"), info.geometry, strict=True):
                 group.attrs[angle] = value
 

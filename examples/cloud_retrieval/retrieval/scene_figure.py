@@ -1,7 +1,8 @@
-"""retrieval.png: maps of one test scene, and distributions over the test pixels of all scenes.
+"""retrieval.png and retrieval.pdf: maps of one test scene, and distributions over the test pixels of all scenes.
 
-Rows: cloud mask, optical thickness, effective radius. Columns: truth, retrieval, error, and statistics of the test
-pixels of all scenes. If tiles inside scenes were held out, they are outlined, and errors are shown inside them only.
+Rows: cloud mask, optical thickness, effective radius. Columns: input or truth, retrieval, error, and statistics of the
+test pixels of all scenes. If tiles inside scenes were held out, they are outlined, and errors are shown inside them
+only. Points on the scatters are means of truth by bin of retrieved value: on the diagonal if there is no bias.
 
 matplotlib is imported inside the functions that draw, so that a run that fails early does not load it.
 """
@@ -29,10 +30,16 @@ COT_RANGE, CER_RANGE = (0.5, 200.0), (4.0, 20.0)
 COT_EDGES = np.geomspace(*COT_RANGE, 61)
 CER_EDGES = np.linspace(*CER_RANGE, 61)
 PROBABILITY_EDGES = np.linspace(0.0, 1.0, 11)
+# Points on the scatters: bins of the histogram for each, and the fewest pixels that give a mean.
+BINS_PER_POINT, FEWEST_PIXELS = 6, 30
 INK, CLEAR, EXCLUDED = "#222222", "#ffffff", "#dde1e6"
 # Distinguishable by lightness as well as by hue.
-AGREEMENT = (("clear in both", CLEAR), ("cloudy in both", "#8fb3cf"), ("missed", "#8c1d40"), ("false alarm", "#f0a030"))
+AGREEMENT = (("clear in both", CLEAR), ("cloudy in both", "#6f9bbd"), ("missed", "#6b1230"), ("false alarm", "#ffcf40"))
 NOT_EVALUATED = ("not evaluated", EXCLUDED)
+PNG_DPI = 200
+LABEL_BOX: dict[str, Any] = {"facecolor": INK, "alpha": 0.8, "linewidth": 0, "pad": 2}
+# Difference of correlations; without shading it is zero but for noise.
+CLEAR_ASYMMETRY = 0.02
 NEAREST: dict[str, Any] = {"interpolation": "nearest"}
 # Inches: side of a panel, left edges of the four columns, distance between rows, bottom margin, size of the figure.
 SIDE, LEFTS, STEP, BOTTOM, SIZE = 3.7, (0.25, 4.2, 9.1, 14.6), 4.5, 0.65, (19.4, 14.35)
@@ -49,6 +56,8 @@ class SceneMaps:
     true_cot: Plane
     true_cer: Plane
     evaluated: NDArray[np.bool_]
+    reflectance: Plane
+    pixel_km: float
 
     @property
     def true_cloudy(self) -> NDArray[np.bool_]:
@@ -117,7 +126,9 @@ def draw_figure(result: RetrievalResult) -> None:
         for axis in axes[:, :3].ravel():
             finish_map(axis, maps)
         figure.suptitle(figure_title(result, maps), fontsize=14, y=0.975)
-        figure.savefig(result.options.out / "retrieval.png", dpi=90)
+        figure.savefig(result.options.out / "retrieval.png", dpi=PNG_DPI)
+        # Without a date in it, the same result gives the same file.
+        figure.savefig(result.options.out / "retrieval.pdf", dpi=PNG_DPI, metadata={"CreationDate": None})
         plt.close(figure)
 
 
@@ -138,7 +149,7 @@ def figure_title(result: RetrievalResult, maps: SceneMaps) -> str:
 
 def load_maps(path: Path, name: str) -> tuple[SceneMaps, PixelCounts]:
     """Return the maps of one scene, and counts over all scenes with truth."""
-    counts, planes = PixelCounts(), {}
+    counts, planes, pixel_km = PixelCounts(), {}, 0.0
     for scene_name, group in predictions_file.iter_scenes(path):
         if "truth_cloud_optical_thickness" in group:
             for part in predictions_file.iter_row_blocks(group):
@@ -147,10 +158,11 @@ def load_maps(path: Path, name: str) -> tuple[SceneMaps, PixelCounts]:
             # Rounded up, so that the longer side never exceeds the limit.
             step = -(-max(group["cloud_mask_probability"].shape) // MAX_MAP_PIXELS)
             planes = {key: np.asarray(group[key][::step, ::step]) for key in group}
-    return build_maps(name, planes), counts
+            pixel_km = float(group.attrs["pixel_m"]) * step / 1000.0
+    return build_maps(name, planes, pixel_km), counts
 
 
-def build_maps(name: str, planes: dict[str, Any]) -> SceneMaps:
+def build_maps(name: str, planes: dict[str, Any], pixel_km: float) -> SceneMaps:
     """Return the maps of one scene; NaN where truth is unknown."""
     unknown = np.full(planes["cloud_mask_probability"].shape, np.nan)
     return SceneMaps(
@@ -161,6 +173,8 @@ def build_maps(name: str, planes: dict[str, Any]) -> SceneMaps:
         true_cot=planes.get("truth_cloud_optical_thickness", unknown),
         true_cer=planes.get("truth_cloud_effective_radius", unknown),
         evaluated=evaluated_mask(planes),
+        reflectance=planes["reflectance_066"],
+        pixel_km=pixel_km,
     )
 
 
@@ -168,8 +182,7 @@ def draw_mask_row(axes: Any, maps: SceneMaps, counts: PixelCounts) -> None:
     """Draw the cloud mask: truth, probability, agreement, reliability."""
     from matplotlib.colors import ListedColormap
 
-    binary_colors = ListedColormap([CLEAR, AGREEMENT[1][1]])
-    axes[0].imshow(maps.true_cloudy, cmap=binary_colors, vmin=0, vmax=1, **NEAREST)
+    draw_input(axes[0], maps)
     image = axes[1].imshow(maps.probability, cmap="Blues", vmin=0, vmax=1, **NEAREST)
     add_colorbar(axes[1], image, "probability of cloud (1)")
     agreement = np.select(
@@ -180,9 +193,45 @@ def draw_mask_row(axes: Any, maps: SceneMaps, counts: PixelCounts) -> None:
     colors = ListedColormap([color for _, color in (*AGREEMENT, NOT_EVALUATED)])
     axes[2].imshow(shown, cmap=colors, vmin=-0.5, vmax=len(AGREEMENT) + 0.5, **NEAREST)
     add_legend(axes[2], classes)
-    for axis, subject in zip(axes, ("truth (blue: cloudy)", "retrieval", "agreement"), strict=False):
+    for axis, subject in zip(axes[1:], ("retrieval", "agreement"), strict=False):
         axis.set_title(f"Cloud mask: {subject}")
     draw_reliability(axes[3], counts)
+
+
+def draw_input(axis: Any, maps: SceneMaps) -> None:
+    """Draw the reflectance at 0.66 um with true clouds outlined, a scale bar, and an arrow towards the sun."""
+    brightest = float(np.percentile(maps.reflectance, 99))
+    axis.imshow(maps.reflectance, cmap="gray", vmin=0.0, vmax=brightest, **NEAREST)
+    if maps.true_cloudy.any() and not maps.true_cloudy.all():
+        axis.contour(maps.true_cloudy, levels=[0.5], colors="#ffcf40", linewidths=0.6)
+    axis.set_title(f"Input: reflectance at 0.66 µm, 0 to {brightest:.1f}")
+    draw_scale_bar(axis, maps)
+    if side := sun_side(maps):
+        text = "\u2190 to the sun" if side < 0 else "to the sun \u2192"
+        axis.text(0.04, 0.95, text, color="white", va="top", fontsize=10, transform=axis.transAxes, bbox=LABEL_BOX)
+
+
+def draw_scale_bar(axis: Any, maps: SceneMaps) -> None:
+    """Draw a bar of about a quarter of the scene's width, in km if the size of a pixel is known."""
+    unit, size = ("km", maps.pixel_km) if maps.pixel_km else ("pixels", 1.0)
+    quarter = maps.reflectance.shape[1] * size / 4.0
+    length = max((step for step in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200) if step <= quarter), default=quarter)
+    share = length / (4.0 * quarter)
+    axis.plot([0.04, 0.04 + share], [0.04, 0.04], color="white", lw=3, transform=axis.transAxes, solid_capstyle="butt")
+    label = f"{length:g} {unit}"
+    axis.text(0.04, 0.06, label, color="white", va="bottom", fontsize=9, transform=axis.transAxes, bbox=LABEL_BOX)
+
+
+def sun_side(maps: SceneMaps) -> int:
+    """Return -1 if the sun is on the left, 1 on the right, 0 if unknown: clouds are brighter on their sunlit side."""
+    thickness = np.log1p(np.nan_to_num(maps.true_cot))
+    if maps.reflectance.shape[1] < 3 or not thickness.any():
+        return 0
+    left, right = (
+        float(np.corrcoef(thickness[:, 1:-1].ravel(), maps.reflectance[:, part].ravel())[0, 1])
+        for part in (slice(None, -2), slice(2, None))
+    )
+    return int(np.sign(right - left)) if abs(right - left) > CLEAR_ASYMMETRY else 0
 
 
 def add_legend(axis: Any, classes: tuple[tuple[str, str], ...]) -> None:
@@ -291,9 +340,30 @@ def draw_density(axis: Any, counts: Plane, edges: Plane, label: str) -> None:
     top = max(float(counts.max()), 2.0)
     image = axis.pcolormesh(edges, edges, np.where(counts > 0, counts, np.nan).T, cmap=blues, norm=LogNorm(1, top))
     axis.plot(edges[[0, -1]], edges[[0, -1]], color=INK, lw=0.8, ls="--")
-    axis.set(xlabel=f"true {label}", ylabel=f"retrieved {label}", xlim=edges[[0, -1]], ylim=edges[[0, -1]])
+    truth, retrieved = conditional_means(counts, edges)
+    axis.plot(truth, retrieved, "o", color="white", mec=INK, mew=1.2, ms=6, label="mean truth by retrieved value")
+    axis.legend(frameon=False, loc="upper left", fontsize=9)
+    limits = occupied_range(counts, edges)
+    axis.set(xlabel=f"true {label}", ylabel=f"retrieved {label}", xlim=limits, ylim=limits)
     axis.set_box_aspect(1)
     add_colorbar(axis, image, "cloudy test pixels per bin")
+
+
+def conditional_means(counts: Plane, edges: Plane) -> tuple[Plane, Plane]:
+    """Return the mean of truth and of retrieval in bins of retrieved value, six bins of the histogram each."""
+    middle = (edges[:-1] + edges[1:]) / 2.0
+    groups = counts.reshape(len(middle), -1, BINS_PER_POINT)
+    pixels = groups.sum(axis=(0, 2))
+    populated = pixels >= FEWEST_PIXELS
+    truth = (groups.sum(axis=2) * middle[:, None]).sum(axis=0)
+    retrieved = (groups.sum(axis=0) * middle.reshape(-1, BINS_PER_POINT)).sum(axis=1)
+    return truth[populated] / pixels[populated], retrieved[populated] / pixels[populated]
+
+
+def occupied_range(counts: Plane, edges: Plane) -> tuple[float, float]:
+    """Return the range of the bins that hold pixels, of truth or retrieval."""
+    occupied = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1))
+    return (edges[occupied[0]], edges[occupied[-1] + 1]) if len(occupied) else (edges[0], edges[-1])
 
 
 def finish_map(axis: Any, maps: SceneMaps) -> None:

@@ -69,7 +69,10 @@ class SceneSource:
 
 @dataclass(frozen=True)
 class SceneInfo:
-    """Properties of a scene that was read completely; ``cloudy`` counts pixels, -1 without truth."""
+    """Properties of a scene that was read completely; ``cloudy`` counts pixels, -1 without truth.
+
+    ``pixel_m`` is the width of a pixel in meters, 0 if the names of the datasets do not tell.
+    """
 
     name: str
     rows: int
@@ -78,6 +81,7 @@ class SceneInfo:
     synthetic: bool
     truth: tuple[str, ...]
     geometry: tuple[float, float, float]
+    pixel_m: float = 0.0
 
     @property
     def pixels(self) -> int:
@@ -208,13 +212,16 @@ def open_scene(path: Path, *, label: str, needs: tuple[str, ...] = TRUTH) -> Ite
 
 def find_dataset(file: Any, stem: str) -> Any:
     """Return the dataset called ``stem``, with or without a resolution in meters as suffix; the finest one, or None."""
-    pattern = re.compile(rf"{stem}(?:[ _]*\(?(\d+(?:\.\d+)?) ?(k?)m(?:[ _]resolution)?\)?)?", re.IGNORECASE)
-    candidates = []
-    for name in file:
-        parsed = pattern.fullmatch(name)
-        if parsed and isinstance(file[name], h5py.Dataset):
-            candidates.append((float(parsed[1] or 0) * (1000.0 if parsed[2] else 1.0), name))
+    resolutions = ((resolution_m(name, stem), name) for name in file if isinstance(file[name], h5py.Dataset))
+    candidates = [(resolution, name) for resolution, name in resolutions if resolution is not None]
     return file[min(candidates)[1]] if candidates else None
+
+
+def resolution_m(name: str, stem: str) -> float | None:
+    """Return the resolution in meters that a dataset's name carries, 0 without one; None if it is not ``stem``."""
+    pattern = re.compile(rf"{stem}(?:[ _]*\(?(\d+(?:\.\d+)?) ?(k?)m(?:[ _]resolution)?\)?)?", re.IGNORECASE)
+    parsed = pattern.fullmatch(name)
+    return float(parsed[1] or 0) * (1000.0 if parsed[2] else 1.0) if parsed else None
 
 
 def check_layout(label: str, datasets: Mapping[str, Any], needs: tuple[str, ...]) -> None:
@@ -245,7 +252,8 @@ def inspect_scene(scene: Scene, name: str, *, blocks: int) -> SceneInfo:
         check_values(scene, first, last)
         cloudy += int(np.isfinite(scene.truth_values("cot", first, last)).sum())
     count = cloudy if "cot" in scene.truth else -1
-    return SceneInfo(name, *scene.shape, count, scene.synthetic, scene.truth, scene.geometry())
+    pixel_m = resolution_m(scene.datasets["reflectance"].name.removeprefix("/"), STEMS["reflectance"]) or 0.0
+    return SceneInfo(name, *scene.shape, count, scene.synthetic, scene.truth, scene.geometry(), pixel_m)
 
 
 def check_values(scene: Scene, first: int, last: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from retrieval import features, pipeline, train_test_split
 from retrieval.features import Footprint
 from retrieval.pipeline import Options, RetrievalResult
 
-from tests.support.examples.example_data import ignore_log, real_file, scene_hashes
+from tests.support.examples.example_data import CLOUD_RETRIEVAL, ignore_log, real_file, scene_hashes
 
 
 class ConstantEstimator:
@@ -150,6 +152,25 @@ def test_mean_water_path_and_intervals_are_in_the_predictions_file(fast_result: 
         assert (planes[f"{name}_half_width_68"] > 0).all()
         assert (planes[f"{name}_half_width_68"] < planes[f"{name}_half_width_95"]).all()
     assert 0.0 <= planes["outside_training_range"].mean() < 0.1
+
+
+WARNS = """
+import logging, warnings
+from boosting import tasks
+logging.getLogger("py.warnings").addHandler(logging.StreamHandler())
+with tasks.limit_threads(), warnings.catch_warnings():
+    warnings.resetwarnings()
+    warnings.warn("`sklearn.utils.parallel.delayed` should be used with `sklearn.utils.parallel.Parallel` to ...")
+    warnings.warn("something else")
+"""
+
+
+def test_the_warning_of_binning_in_threads_is_dropped_and_others_are_not() -> None:
+    process = subprocess.run([sys.executable, "-c", WARNS], cwd=CLOUD_RETRIEVAL, capture_output=True, text=True)
+
+    assert process.returncode == 0
+    assert "something else" in process.stderr
+    assert "sklearn.utils" not in process.stderr
 
 
 @pytest.mark.slow
