@@ -48,7 +48,11 @@ TESTS = {
     "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
     "orchestrator/ssh/tar_stream.py": ("tests/ssh/test_tar_stream.py", "tests/ssh/test_unpack.py"),
     "orchestrator/cluster/terminate.py": ("tests/cluster/test_terminate.py", "tests/cluster/ownership/test_owners.py"),
-    "orchestrator/cluster/teardown.py": ("tests/cluster/test_teardown.py", "tests/cluster/test_terminate.py"),
+    "orchestrator/cluster/teardown.py": (
+        "tests/cluster/test_teardown.py",
+        "tests/cluster/test_terminate.py",
+        "tests/cluster/test_recovery.py",
+    ),
     "orchestrator/cluster/recovery.py": ("tests/cluster/test_recovery.py",),
     "orchestrator/cluster/elsewhere.py": ("tests/cluster/test_elsewhere.py",),
     "orchestrator/aws/ec2/state_changes.py": ("tests/aws/ec2/test_state_changes.py",),
