@@ -109,7 +109,8 @@ class _Functions:
         killers = folder / "killers"
 
         def run(trial: Trial) -> int:
-            _replace_code(trial.mutant)
+            if not _replace_code(trial.mutant):
+                return BROKEN
             tests = _in_order([items[test] for test in trial.tests if test in items], trial, killers)
             threadless = list[str]()
             for item, following in zip(tests, [*tests[1:], None], strict=True):
@@ -264,18 +265,25 @@ def _end(process: _Process) -> None:
 # -- mutants of functions
 
 
-def _replace_code(mutant: Mutant) -> None:
-    """Replace the code of a function in all its forms: methods, properties, decorated and partial functions."""
+def _replace_code(mutant: Mutant) -> bool:
+    """Replace the code of a function in all its forms: methods, properties, decorated and partial functions.
+
+    :return: False if a change was to be made and the function was not found.
+    """
     path = str(Path(mutant.file).resolve())
     before, after = (compile(source, path, "exec") for source in (mutant.source, mutant.mutated))
     pairs = zip(_functions(before), _functions(after), strict=True)
     replacements = {_identity(old): new for old, new in pairs if old != new}
+    is_replaced = not replacements
+    # The embedded cloud freezes what exists, and frozen objects are not listed.
+    gc.unfreeze()
     for item in gc.get_objects():
-        if isinstance(item, FunctionType):
-            item.__code__ = replacements.get(_identity(item.__code__), item.__code__)
+        if isinstance(item, FunctionType) and (code := replacements.get(_identity(item.__code__))):
+            item.__code__, is_replaced = code, True
         elif isinstance(item, functools._lru_cache_wrapper) and item.__module__.startswith("orchestrator."):
             # Filled by the test that ran before.
             item.cache_clear()
+    return is_replaced
 
 
 def _identity(code: CodeType) -> tuple[str, str, int]:
