@@ -116,6 +116,8 @@ def test_a_terminated_launch_leaves_neither_instances_nor_group_and_key(simulate
     report = project.session().cluster.recover(terminate=True)
 
     assert (report.terminated, report.remaining) == (True, ())
+    ended = [event.host for event in project.events if (event.phase, event.state) == ("terminate", "done")]
+    assert sorted(ended) == ["ml-0", "ml-1"]
     assert project.our_states == []
     assert not has_open_launches(home(project), project.clock)
     after = project.session().cluster.terminate()
