@@ -16,6 +16,7 @@ from orchestrator.aws.identity import ClusterId, recorded_cluster_id
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import LaunchLog
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.meter import Meter
 from orchestrator.core import cost
 from orchestrator.core.errors import StratusError, first_line
 from orchestrator.core.journal import JournalEntry
@@ -30,7 +31,7 @@ class OtherCluster:
 
     :param instances: names and ids of those that are not terminated, or not known to be.
     :param unconfirmed_count: number of instances that EC2 may still show later.
-    :param usd_per_hour: of those that run, without their disks; None if unknown.
+    :param usd_per_hour: of all that is billed: VMs and addresses that are up, disks in any state; None if unknown.
     :param problem: why EC2 could not tell their state; empty if it could.
     """
 
@@ -95,10 +96,17 @@ def _survey(context: ClusterContext, cluster_id: ClusterId, entries: Sequence[Jo
     if not alive and not unconfirmed_count:
         log.close_entries(entries)
         return None
-    running = [item for item in alive if item.state in ("pending", "running")]
-    rates = (context.prices.per_hour(item.type, cluster_id.region) for item in running)
-    usd_per_hour = cost.total(rate.usd if rate else None for rate in rates)
+    # Of what may still appear the price is not known: the part that shows alone would understate the bill.
+    usd_per_hour = None if unconfirmed_count else _usd_per_hour(context, cluster_id.region, alive)
     return _other(cluster_id, alive, unconfirmed_count, usd_per_hour)
+
+
+def _usd_per_hour(context: ClusterContext, region: str, alive: Sequence[Instance]) -> Decimal | None:
+    """Return USD per hour of all that is billed in another cluster; None if a price is unknown."""
+    spot_types = {item.type for item in alive if item.is_spot}
+    if spot_types and region == context.cluster_id.region:
+        context.prices.refresh_spot(spot_types)
+    return cost.total(map(Meter(context, region).billed_usd_per_hour, alive))
 
 
 def clients_of(context: ClusterContext, cluster_id: ClusterId) -> Clients:

@@ -28,7 +28,7 @@ class SameRoleOwner:
     :param owner: value that names them: their owner id; the ARN in their tag if they have no id.
     :param session: role and session that launched them, ``assumed-role/Lab/ada``.
     :param instances: names, ids and states.
-    :param usd_per_hour: of those that run; None if unknown.
+    :param usd_per_hour: of all that is billed: VMs and addresses that are up, disks in any state; None if unknown.
     """
 
     owner: str
@@ -71,7 +71,7 @@ def same_role_owners(
 ) -> tuple[SameRoleOwner, ...]:
     """Return instances of the caller's role by the owner that names them.
 
-    :param usd_per_hour: returns the price of a running instance.
+    :param usd_per_hour: returns the price of an instance in its state.
     """
     owners = dict.fromkeys(instance.owner_id or instance.owner for instance in instances)
     return tuple(
@@ -83,10 +83,9 @@ def same_role_owners(
 def _same_role_owner(
     owner: str, instances: Sequence[Instance], usd_per_hour: Callable[[Instance], Decimal | None]
 ) -> SameRoleOwner:
-    running = [instance for instance in instances if instance.state in ("pending", "running")]
     names = tuple(f"{instance.name} ({instance.id}, {instance.state})" for instance in instances)
     session = instances[0].owner.rpartition(":")[2]
-    return SameRoleOwner(owner, session, names, cost.total(map(usd_per_hour, running)))
+    return SameRoleOwner(owner, session, names, cost.total(map(usd_per_hour, instances)))
 
 
 class Inventory:
@@ -125,12 +124,13 @@ class Inventory:
         own = [instance for instance in described if ownership.includes(instance)]
         others = [item for item in described if item.state != "terminated" and not ownership.includes(item)]
         same_role = [instance for instance in others if ownership.is_of_same_role(instance)]
+        self.refresh_spot_prices(same_role)
         self._described = with_unique_names(instance for instance in own if instance.state != "terminated")
         return Survey(
             self._described,
             [instance for instance in own if instance.state == "terminated"],
             tuple(instance.summary for instance in others if instance not in same_role),
-            same_role_owners(same_role, self.usd_per_hour),
+            same_role_owners(same_role, self.meter.billed_usd_per_hour),
         )
 
     def running(self) -> list[Instance]:

@@ -64,16 +64,28 @@ class Usage:
 
 
 class Meter:
-    """Prices and costs of one cluster's instances."""
+    """Prices and costs of one cluster's instances.
 
-    def __init__(self, context: ClusterContext) -> None:
+    :param region: of the cluster; empty: that of the context.
+    """
+
+    def __init__(self, context: ClusterContext, region: str = "") -> None:
         self.context = context
+        self.region = region
 
     # -- prices
 
     def usd_per_hour(self, instance: Instance) -> Decimal | None:
         """Return USD per hour of a running instance with disk and address; None when unknown. Makes no API call."""
         return cost.total([self.vm_usd_per_hour(instance), self.disk_usd_per_hour(instance), _address_usd(instance)])
+
+    def billed_usd_per_hour(self, instance: Instance) -> Decimal | None:
+        """Return USD per hour that EC2 bills for an instance in its state: without VM and address unless it is up.
+
+        None when unknown. Makes no API call.
+        """
+        is_up = instance.state in ("pending", "running")
+        return self.usd_per_hour(instance) if is_up else self.disk_usd_per_hour(instance)
 
     def vm_usd_per_hour(self, instance: Instance) -> Decimal | None:
         """Return USD per hour of a running instance alone, as `usd_per_hour`."""
@@ -95,9 +107,9 @@ class Meter:
         return _address_usd(instance)
 
     def _region(self, instance: Instance) -> str:
-        region = self.context.cluster_id.region
-        # TerminateAll() may find instances in other regions.
-        return region if instance.zone.startswith(region) else instance.zone[:-1]
+        # TerminateAll() may find instances in other regions; what only the journal lists has no zone.
+        region = self.region or self.context.cluster_id.region
+        return region if not instance.zone or instance.zone.startswith(region) else instance.zone[:-1]
 
     # -- costs
 

@@ -148,7 +148,7 @@ class Recovery:
 
     def _interrupted(self, launch_id: str) -> InterruptedLaunch:
         alive, now = self._alive(launch_id), self.context.clock.now()
-        rates = [self.inventory.usd_per_hour(instance) for instance in alive]
+        rates = [self.inventory.meter.billed_usd_per_hour(instance) for instance in alive]
         spent = sum(self.inventory.meter.costs(alive, now).values(), cost.Amount())
         return InterruptedLaunch(
             launch_id=launch_id,

@@ -32,7 +32,7 @@ def launched(project: SimulatedProject, count: int = 2) -> Session:
 
 def edited(project: SimulatedProject, old: str, new: str) -> SimulatedProject:
     """Return the project with an edited config, on the same computer and cloud."""
-    return replace(project, config=CONFIG.replace(old, new))
+    return replace(project, config=project.config.replace(old, new))
 
 
 EDITS = [
@@ -125,7 +125,7 @@ def test_instances_of_a_request_without_an_answer_may_still_appear(simulate: Sim
 
     (other,) = later.session().cluster.status().elsewhere
     assert (other.instances, other.unconfirmed_count, other.count) == ((), 2, 2)
-    assert "2 that may still appear of cluster ml in us-west-2, $0.00/h" in other.summary
+    assert "2 that may still appear of cluster ml in us-west-2, price unknown" in other.summary
     project.cloud.clock.sleep(70)
     (other,) = later.session().cluster.status().elsewhere
     assert (len(other.instances), other.unconfirmed_count, other.count) == (2, 0, 2)
@@ -164,15 +164,30 @@ def test_what_ec2_refuses_to_show_is_named_from_the_journal_with_the_reason(simu
     assert "\n" not in other.problem
 
 
-def test_stopped_instances_cost_no_more_than_their_disks(simulate: Simulate) -> None:
-    project = simulate()
+@pytest.mark.parametrize(("old", "new"), EDITS)
+def test_the_price_is_that_of_all_that_is_billed(simulate: Simulate, old: str, new: str) -> None:
+    project = replace(simulate(), config=CONFIG + "\n[disk]\nsize = 16000\n")
     session = launched(project)
-    (before,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+    up = session.cluster.status().usd_per_hour
+    later = edited(project, old, new)
+    (before,) = elsewhere.find(later.session().context)
     session.cluster.stop()
-    (stopped,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+    (stopped,) = elsewhere.find(later.session().context)
 
-    assert before.usd_per_hour == 2 * Decimal("0.357")
-    assert (stopped.count, stopped.usd_per_hour) == (2, Decimal(0))
+    assert up is not None
+    assert before.usd_per_hour == up > 2 * Decimal("1.75")
+    assert (stopped.count, stopped.usd_per_hour) == (2, session.cluster.status().stopped_usd_per_hour)
+
+
+def test_the_price_is_unknown_of_spot_vms_in_a_region_whose_spot_prices_are_not_requested(simulate: Simulate) -> None:
+    project = simulate(cluster="market = spot")
+    launched(project)
+
+    (same_region,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+    (other_region,) = elsewhere.find(edited(project, *EDITS[1]).session().context)
+
+    assert same_region.usd_per_hour
+    assert other_region.summary.endswith(", price unknown")
 
 
 def test_a_request_that_never_arrived_is_named_until_its_instances_would_show(simulate: Simulate) -> None:

@@ -119,6 +119,19 @@ def test_two_people_behind_one_role_have_resources_of_their_own_and_end_their_ow
     assert grace.inventory.hosts()[0].key_file.exists()
 
 
+def test_the_price_of_the_same_roles_vms_is_that_of_all_that_is_billed(simulate: Simulate) -> None:
+    project = lab(simulate())
+    ada, grace = project.session("ada"), project.session("grace")
+    ada.cluster.launch(ada.cluster.plan(1))
+    up = ada.cluster.status().usd_per_hour
+    (running,) = grace.cluster.status().same_role
+    ada.cluster.stop()
+    (stopped,) = grace.cluster.status().same_role
+
+    assert running.usd_per_hour == up
+    assert stopped.usd_per_hour == ada.cluster.status().stopped_usd_per_hour != 0
+
+
 def test_the_vms_of_another_computer_are_terminated_by_the_command_that_the_message_names(simulate: Simulate) -> None:
     project = lab(simulate())
     step_1, step_2 = project.session("step-1"), project.session("step-2")
