@@ -87,12 +87,12 @@ class Document:
     problems: tuple[Problem, ...]
 
 
-Refuse = Callable[[str], str]
+Refuse = Callable[[str, str], str]
 """Returns why a file may not use a variable of the environment; empty if it may."""
 
 
 def read(
-    path: Path, env: Mapping[str, str], layout: Layout | None = None, *, refuse: Refuse = lambda name: ""
+    path: Path, env: Mapping[str, str], layout: Layout | None = None, *, refuse: Refuse = lambda name, value: ""
 ) -> Document:
     """Read a file; mistakes in it are not raised, they are in ``problems``.
 
@@ -327,7 +327,9 @@ def _expanded_values(scanner: _Scanner, env: Mapping[str, str], refuse: Refuse) 
         yield key, value
 
 
-def expand_variables(text: str, env: Mapping[str, str], refuse: Refuse = lambda name: "") -> tuple[str, list[str]]:
+def expand_variables(
+    text: str, env: Mapping[str, str], refuse: Refuse = lambda name, value: ""
+) -> tuple[str, list[str]]:
     """Expand ``${VAR}``, ``${VAR:-default}`` and ``${VAR:?message}``.
 
     As in a shell, the colon means "unset or empty"; ``${VAR-default}`` without it accepts an empty variable. Values of
@@ -339,7 +341,8 @@ def expand_variables(text: str, env: Mapping[str, str], refuse: Refuse = lambda 
     complaints: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
-        reason = refuse(match["name"] or "")
+        name = match["name"] or ""
+        reason = refuse(name, env.get(name, ""))
         value, complaint = ("", reason) if reason else _variable(match, env)
         if complaint:
             complaints.append(complaint)

@@ -169,6 +169,9 @@ class JobSettings:
         (), text_lines(), "folders outside the job's own that its job.ini may upload data from"
     )
     allow_variables: str = option("", text(), "variables that job.ini may use although they look like credentials")
+    allow_files: tuple[str, ...] = option(
+        (), text_lines(), "names or patterns of credential-like files that may be uploaded"
+    )
     max_fetch_gib: float = option(20.0, number(0, 100_000, "GiB"), "FetchResults() stops at this size of a run")
     max_fetch_files: int = option(200_000, integer(1, 100_000_000), "FetchResults() stops at this number of files")
     notify: str = option("", command(), "shell command here at the end of a watched run: STRATUS_RUN, STRATUS_STATE")

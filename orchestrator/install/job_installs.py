@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.access import left_out_warning
 from orchestrator.core.errors import HostsFailed
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
@@ -48,6 +49,7 @@ class JobInstalls:
     logs_folder: Callable[[], Path]
     registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
     record_seconds: Callable[[str, float], None]
+    _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def install(self, job: JobSpec, hosts: Sequence[Host]) -> InstallReport:
         """Install a job's environment, data and code; every host begins as soon as it answers SSH."""
@@ -66,7 +68,7 @@ class JobInstalls:
         """Return the installer of a job, for one host at a time."""
         options = self.settings.install
         login = self.registry_login(options, steps.images_to_pull(job, options))
-        plan = steps.install_plan(job, options, login, hashes_folder=self._hashes_folder)
+        plan = steps.install_plan(self._allowing(job), options, login, hashes_folder=self._hashes_folder)
         return replace(
             self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
         )
@@ -86,7 +88,7 @@ class JobInstalls:
         :param folder: of the run.
         :raises HostsFailed: it could not be installed on all of them.
         """
-        plan = steps.run_plan(job, self.settings.install, hashes_folder=self._hashes_folder)
+        plan = steps.run_plan(self._allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
         check = replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
         checked = parallel.for_each(hosts, check, clock=self.ssh.clock)
         checked.raise_if_failed("the code could not be uploaded")
@@ -113,8 +115,19 @@ class JobInstalls:
     def _hashes_folder(self) -> Path:
         return self.logs_folder().with_name("hashes")
 
+    def _allowing(self, job: JobSpec) -> JobSpec:
+        """Return a job with the credentials that the user's config lets it upload."""
+        return replace(job, allowed_files=self.settings.job.allow_files)
+
     def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:
+        self._report_left_out(plan.left_out)
         return Installer(self.ssh, plan, log_folder, timeout_s=self.settings.install.timeout)
+
+    def _report_left_out(self, names: Sequence[str]) -> None:
+        # Once: an install that precedes a run uploads the same folder.
+        if unreported := [name for name in names if name not in self._reported]:
+            self._reported.update(unreported)
+            self.on_event(Event("", "code", "warning", text=left_out_warning(unreported)))
 
     def _install_step(self, job: JobSpec) -> NextStep:
         """Return the hint that installs a job."""

@@ -76,6 +76,11 @@ class InstallPlan:
         return {step.upload.name: step.upload for step in self.steps if step.upload}
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Files in the folders of the uploads that look like credentials, and are not uploaded."""
+        return tuple(name for upload in self.uploads.values() for name in upload.left_out)
+
+    @property
     def plan_file(self) -> bytes:
         """Content of the file that ``install.sh`` reads."""
         return "".join(step.plan_line + "\n" for step in self.steps).encode()
@@ -167,7 +172,14 @@ def _env_file(values: dict[str, str]) -> bytes:
 
 def _code_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
     name = f"{spec.name}.code"
-    upload = scan(name, spec.folder, spec.code_path, excluded=spec.excluded_names, hashes_folder=hashes_folder)
+    upload = scan(
+        name,
+        spec.folder,
+        spec.code_path,
+        excluded=spec.excluded_names,
+        allowed=spec.allowed_files,
+        hashes_folder=hashes_folder,
+    )
     return [_upload_step("code", upload)]
 
 
@@ -242,6 +254,7 @@ def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
             steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))
         else:
             source = spec.folder / item.source
-            upload = scan(f"{spec.name}.data-{number}", source, remote_path, hashes_folder=hashes_folder)
+            upload_name, allowed = f"{spec.name}.data-{number}", spec.allowed_files
+            upload = scan(upload_name, source, remote_path, allowed=allowed, hashes_folder=hashes_folder)
             steps.append(_upload_step(name, upload))
     return steps

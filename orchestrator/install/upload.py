@@ -8,10 +8,11 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.config.access import is_credential_file
 from orchestrator.install.file_hashes import FileHashes
 
 ALWAYS_EXCLUDED = (
@@ -50,6 +51,7 @@ class Upload:
     :param source: folder or file on this computer.
     :param remote_path: folder on the host, below ``~/stratus``.
     :param digest: of names and contents; the host requests the list of files only if it changed.
+    :param left_out: what the folder has besides, and looks like a credential.
     """
 
     name: str
@@ -57,25 +59,41 @@ class Upload:
     remote_path: str
     digest: str
     files: tuple[UploadFile, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def scan(
-    name: str, source: Path, remote_path: str, *, excluded: tuple[str, ...] = (), hashes_folder: Path | None = None
+    name: str,
+    source: Path,
+    remote_path: str,
+    *,
+    excluded: tuple[str, ...] = (),
+    allowed: tuple[str, ...] = (),
+    hashes_folder: Path | None = None,
 ) -> Upload:
     """Return the upload of a folder or file as it is now.
 
     :param excluded: names at the top of the folder, or patterns, that are not uploaded.
+    :param allowed: names or patterns of files that are uploaded although they look like credentials.
     :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
     :raises FileNotFoundError: ``source`` does not exist.
     """
+    left_out: list[str] = []
+
+    def is_withheld(path: str) -> bool:
+        if is_credential := is_credential_file(path, allowed):
+            left_out.append(path)
+        return is_credential
+
     with FileHashes(source, hashes_folder) as hashes:
-        files = tuple(_scan_file(path, relative, hashes) for path, relative in list_files(source, excluded))
+        listed = list_files(source, excluded, is_withheld)
+        files = tuple(_scan_file(path, relative, hashes) for path, relative in listed)
     digest = hashlib.sha256()
     for file in files:
         # Of the mode only the owner's execute bit: a umask is no change.
         digest.update(os.fsencode(f"{file.name}\0{file.size_bytes}\0{file.mode & 0o100}\0"))
         digest.update(bytes.fromhex(file.digest))
-    return Upload(name, source, remote_path, digest.hexdigest(), files)
+    return Upload(name, source, remote_path, digest.hexdigest(), files, tuple(left_out))
 
 
 def _scan_file(path: Path, relative: str, hashes: FileHashes) -> UploadFile:
@@ -87,8 +105,14 @@ def _scan_file(path: Path, relative: str, hashes: FileHashes) -> UploadFile:
     return UploadFile(path, relative, hashes.digest(path, status), status.st_size, mode, status.st_mtime_ns)
 
 
-def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[Path, str]]:
-    """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control."""
+def list_files(
+    source: Path, excluded: tuple[str, ...] = (), is_withheld: Callable[[str], bool] = is_credential_file
+) -> Iterator[tuple[Path, str]]:
+    """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control.
+
+    :param excluded: names at the top of the folder, or patterns.
+    :param is_withheld: returns True for the path, in the folder, of what must not reach a VM.
+    """
     if source.is_file():
         # A link to a single file is followed: alone on the host it would lead nowhere.
         yield source.resolve(), source.name
@@ -101,12 +125,15 @@ def list_files(source: Path, excluded: tuple[str, ...] = ()) -> Iterator[tuple[P
         folder_names[:] = sorted(
             name
             for name in folder_names
-            if not _is_excluded(top / name, excluded) and not (Path(folder) / name / VENV_MARK).is_file()
+            if not _is_excluded(top / name, excluded)
+            and not (Path(folder) / name / VENV_MARK).is_file()
+            and not is_withheld((top / name).as_posix())
         )
         for name in sorted(file_names):
             path = Path(folder) / name
-            if not _is_excluded(top / name, excluded) and path.is_file():
-                yield path, (top / name).as_posix()
+            relative = (top / name).as_posix()
+            if not _is_excluded(top / name, excluded) and path.is_file() and not is_withheld(relative):
+                yield path, relative
 
 
 def _is_excluded(path: Path, excluded: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.config import ini, schema
 from orchestrator.config import reference as config_reference
-from orchestrator.config.options import JobSettings
+from orchestrator.config.access import Access
 from orchestrator.config.schema import (
     FREE_FORM,
     SettingsReader,
@@ -100,6 +100,7 @@ class JobSpec:
 
     :param named: the job as it was named by the user, for hints.
     :param packages: Python packages that it needs besides those of its requirements file.
+    :param allowed_files: names or patterns of files that are uploaded although they look like credentials.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -112,6 +113,7 @@ class JobSpec:
     build_digest: str = ""
     named: str = ""
     packages: tuple[str, ...] = ()
+    allowed_files: tuple[str, ...] = ()
 
     @property
     def framework(self) -> str:
@@ -172,50 +174,6 @@ def dockerfile_sources(dockerfile: Path) -> list[str]:
     lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
     arguments = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
     return sorted({word.lstrip("/") for sources in arguments for word in sources if not word.startswith("--")})
-
-
-CREDENTIAL = re.compile(r"(?i)secret|token|passw|passphrase|credential|private|auth|api_?key|access_?key|(^|_)key$")
-"""Names of variables that usually hold credentials: AWS_SECRET_ACCESS_KEY, GITHUB_TOKEN, WANDB_API_KEY."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """Parts of this computer, besides the job's folder, that the user's config lets a job carry to its VMs.
-
-    A job's folder may come from another person: the user's own config decides on what it may read.
-
-    :param folders: that its data and requirements may be in.
-    :param variables: names of variables that it may use although they look like credentials.
-    """
-
-    folders: tuple[Path, ...] = ()
-    variables: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, options: JobSettings) -> Access:
-        """Return what the section [job] of a config allows."""
-        folders = tuple(Path(line).expanduser().resolve() for line in options.allow_folders)
-        return cls(folders, tuple(options.allow_variables.replace(",", " ").split()))
-
-    def refuse_variable(self, name: str) -> str:
-        """Return why a job may not use a variable; empty if it may."""
-        if name in self.variables or not CREDENTIAL.search(name):
-            return ""
-        return (
-            f"{name} looks like a credential, which would be stored on the VMs; "
-            f"to allow it: [job] allow_variables = {name} in your config"
-        )
-
-    def refuse_path(self, folder: Path, path: Path) -> str:
-        """Return why a job may not read a path; empty if it may.
-
-        :param folder: of the job.
-        """
-        # Resolved: a link in the folder may lead anywhere.
-        target = path.resolve()
-        if any(target.is_relative_to(top) for top in (folder.resolve(), *self.folders)):
-            return ""
-        return f"{target} is outside the job's folder; to allow it: [job] allow_folders = {target} in your config"
 
 
 def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Access | None = None) -> JobSpec:

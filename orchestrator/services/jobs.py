@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from orchestrator.config.access import Access
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
@@ -35,7 +36,6 @@ from orchestrator.jobs import (
     runner,
     spec,
 )
-from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
@@ -157,7 +157,7 @@ class JobService:
         if isinstance(folder, ScriptJob):
             job = folder.spec(runtime=options.runtime)
         else:
-            access = spec.Access.of(options)
+            access = Access.of(options)
             job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime, access=access)
         if job.runtime != "docker":
             return job
@@ -346,7 +346,7 @@ class JobService:
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
 
-    def _record_start(self, plan: JobPlan, members: Sequence[Host], folder: Path) -> None:
+    def _record_start(self, plan: build.JobPlan, members: Sequence[Host], folder: Path) -> None:
         instances = {host.name: host.identity for host in members}
         timings = self.context.timings.read(plan.spec.name)
         record.start_record(folder, plan, self.context.settings, timings, self.clock.now(), instances)

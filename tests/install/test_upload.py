@@ -47,6 +47,28 @@ def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
     assert names(scan("p", tmp_path, "x", excluded=("data", "outputs"))) == ["run.py", "sub/data/included"]
 
 
+CREDENTIALS = (
+    *(".aws", ".config/gcloud", ".docker/config.json", ".env", ".env.local", ".git-credentials", ".kube", ".netrc"),
+    *(".pypirc", ".ssh", "sub/.env", "sub/HOST.PEM", "sub/application_default_credentials.json", "sub/id_ed25519"),
+    "sub/server.key",
+)
+
+
+def test_credentials_are_left_out_and_named(tmp_path: Path) -> None:
+    files = [name + "/x" * (name in (".aws", ".ssh", ".kube", ".config/gcloud")) for name in CREDENTIALS]
+    for name in (*files, "run.py", ".env.example", "id_rsa.pub", "environment.yml", ".docker/Dockerfile"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    upload = scan("p", tmp_path, "x")
+    assert names(upload) == [".env.example", "environment.yml", "id_rsa.pub", "run.py", ".docker/Dockerfile"]
+    assert sorted(upload.left_out) == sorted(CREDENTIALS)
+    assert measure(tmp_path).files == len(upload.files)
+    allowed = scan("p", tmp_path, "x", allowed=(".aws", "sub/*.key"))
+    assert set(names(allowed)) - set(names(upload)) == {".aws/x", "sub/server.key"}
+    assert set(upload.left_out) - set(allowed.left_out) == {".aws", "sub/server.key"}
+
+
 @pytest.mark.parametrize("size_bytes", [3, 6 << 20])
 def test_the_digest_depends_on_content_and_not_on_time(tmp_path: Path, size_bytes: int) -> None:
     """A touched file is unchanged, an edited one of the same size is not; large ones, too."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.access import Access
 from orchestrator.config.options import JobSettings
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import ConfigError
 from orchestrator.install.steps import build_digest
 from orchestrator.jobs import spec as jobs_spec
-from orchestrator.jobs.spec import Access
 from tests.support.jobs.job_folder import DASK, write_container_job
 from tests.support.paths import ROOT
 
@@ -207,6 +207,14 @@ def test_a_job_takes_its_requirements_from_its_folder(job_folder: Path, laptop: 
         ("AWS_REGION", False),
         ("LEVEL", False),
         ("KEYBOARD", False),
+        *[
+            (name, True)
+            for name in ["DB_PASS", "MYSQL_PWD", "GH_PAT", "SSHPASS", "PGPASS", "DBPASS", "DB_PASS_2", "AWS_CREDS"]
+        ],
+        *[
+            (name, False)
+            for name in ["PWD", "OLDPWD", "PATH", "COMPASS", "BYPASS", "PATTERN", "PASSES", "SPATIAL", "FILE_PATH"]
+        ],
     ],
 )
 def test_a_job_carries_no_credential_to_a_vm_unless_the_users_config_allows_it(
@@ -219,6 +227,41 @@ def test_a_job_carries_no_credential_to_a_vm_unless_the_users_config_allows_it(
     assert not any("value" in problem for problem in problems)
     assert all(f"{name} looks like a credential" in problem for problem in problems)
     assert refused(job_folder, text, {name: "value"}, Access.of(JobSettings(allow_variables=f"A, {name}"))) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "is_refused"),
+    [
+        ("postgres://ada:pw@db.example.org/x", True),
+        ("redis://:pw@db:6379", True),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----", True),
+        ("https://example.org:8443/a@b", False),
+        ("ssh://git@example.org/x", False),
+    ],
+)
+def test_a_variable_with_a_password_in_its_value_is_refused_by_any_name(
+    job_folder: Path, value: str, is_refused: bool
+) -> None:
+    problems = refused(job_folder, "[env]\nX = ${DATABASE}", {"DATABASE": value})
+
+    assert ["DATABASE looks like a credential" in problem for problem in problems] == [True] * is_refused
+    assert refused(job_folder, "[env]\nX = ${DATABASE}", {"DATABASE": value}, Access(variables=("DATABASE",))) == []
+
+
+@pytest.mark.parametrize("source", [".aws", ".aws/credentials", "certs/host.pem", "keys/.ssh/id_rsa", "disguise"])
+def test_a_job_uploads_no_credentials_as_data_unless_the_users_config_allows_it(job_folder: Path, source: str) -> None:
+    for name in (".aws/credentials", "certs/host.pem", "keys/.ssh/id_rsa"):
+        (job_folder / name).parent.mkdir(parents=True)
+        (job_folder / name).write_text("secret")
+    (job_folder / "disguise").symlink_to(".aws")
+    line = f"data = {source} -> data"
+
+    (problem,) = refused(job_folder, line, {})
+    assert "looks like a credential, which would be stored on the VMs; to allow it: [job] allow_files = " in problem
+    # As printed:
+    allowed = problem.partition("allow_files = ")[2].partition(" in your config")[0]
+    nested = ("id_rsa",) if source.endswith("id_rsa") else ()
+    assert refused(job_folder, line, {}, Access.of(JobSettings(allow_files=(allowed, *nested)))) == []
 
 
 @pytest.mark.parametrize("option", ["data", "requirements", "environment"])

@@ -118,3 +118,16 @@ def test_a_second_run_on_a_host_is_announced_as_sharing_it(watched: Watched, tmp
     # Canceled runs and those that have ended share nothing.
     watched.run()
     assert [event for event in watched.events if event.phase == "note"] == []
+
+
+def test_credentials_in_a_jobs_folder_and_data_never_reach_a_vm_and_are_named(watched: Watched) -> None:
+    write_job(watched.other, single="ls -A . data/\ndata = in -> data")
+    for name in (".aws/credentials", ".env", "in/.ssh/id_ed25519"):
+        (watched.other / name).parent.mkdir(exist_ok=True)
+        (watched.other / name).write_text("secret")
+
+    listed = watched.run()
+    assert {"a.txt", "requirements.txt"} <= set(listed)
+    assert {".aws", ".env", ".ssh"} & set(listed) == set()
+    warnings = [event.text for event in watched.events if event.state == "warning"]
+    assert [text.partition("credential: ")[2].partition(";")[0] for text in warnings] == [".aws, .env", ".ssh"]

@@ -82,12 +82,13 @@ def _check_exists(path: Path) -> None:
 
 def check(workspace: Workspace) -> object:
     """Report that config and job are valid, or all mistakes in them."""
+    from orchestrator.config.access import Access
     from orchestrator.jobs import spec as jobs_spec
 
     try:
         # With its files, unlike show: this is the check that a launch would make.
         settings = workspace.settings()
-        access = jobs_spec.Access.of(settings.job)
+        access = Access.of(settings.job)
         spec = jobs_spec.load(Path(settings.job.run), os.environ, runtime=settings.job.runtime, access=access)
     except ConfigError as error:
         raise ConfigError(error.problems, consequence="") from None

@@ -13,8 +13,8 @@ from orchestrator.jobs.tasks import ResourceOptions
 
 REQUIREMENTS = "requirements.txt"
 OUTPUTS = ("outputs",)
-EXCLUDED = ("runs", ".env", "*.pem")
-"""Never uploaded with a script: fetched results, and what usually holds secrets."""
+EXCLUDED = ("runs",)
+"""Never uploaded with a script: fetched results."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def test_requirements_beside_it_are_taken_and_secrets_and_results_are_not_upload
     job = script(tmp_path).spec()
 
     assert job.requirements_text == "numpy\n"
-    assert set(job.excluded_names) == {"outputs", "runs", ".env", "*.pem"}
+    assert set(job.excluded_names) == {"outputs", "runs"}
     assert job.name == spec.job_name(tmp_path / "job.ini")
 
 
