@@ -64,8 +64,8 @@ class KnownHostKeys:
     def _load(self) -> dict[str, str]:
         try:
             lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
-        # A folder that is a file holds no keys, either.
-        except (FileNotFoundError, NotADirectoryError):
+        # Missing, or unusable, such as a folder of that name: the tags hold the keys, too.
+        except OSError:
             return {}
         return {instance_id: key for instance_id, _, key in (line.partition(" ") for line in lines)}
 

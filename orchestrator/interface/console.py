@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message, split_lines
 from orchestrator.core.output_line import OutputLine
 from orchestrator.interface.render import units
@@ -76,7 +77,7 @@ class Console:
 
     def print_raw(self, text: str) -> None:
         """Print the verb's result itself (a JSON document, a template) to stdout, as it is."""
-        with self._lock:
+        with self._lock, _writing():
             sys.stdout.write(_encodable(text if text.endswith("\n") else text + "\n", sys.stdout))
             sys.stdout.flush()
 
@@ -154,7 +155,7 @@ class Console:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         data = (prefix.encode(encoding, "replace") if at_start else b"") + line.raw + end
         binary = getattr(stream, "buffer", None)
-        with self._lock:
+        with self._lock, _writing():
             # Streams of notebooks take text only.
             if binary is None:
                 stream.write(data.decode(encoding, "replace"))
@@ -177,7 +178,7 @@ class Console:
             # Without this lock: the display has one of its own.
             self._print_above(_encodable(drawn.removesuffix("\n"), stream))
             return
-        with self._lock:
+        with self._lock, _writing():
             if self._footer:
                 self.stream.write(ERASE_LINE)
                 self.stream.flush()
@@ -227,6 +228,18 @@ def _encodable(text: str, stream: TextIO) -> str:
     """Return a text with what the stream's encoding lacks replaced: one umlaut of a job must not end its display."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Translate an error of the stream, such as that of a full disk; a closed pipe ends the program otherwise."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        fix = NextStep("Status") + "  shows what is up"
+        raise StratusError(f"the output cannot be written: {error.strerror}", fix=fix) from error
 
 
 def _is_terminal(stream: TextIO) -> bool:

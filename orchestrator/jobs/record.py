@@ -308,4 +308,5 @@ def _amount(value: object) -> Decimal | None:
         amount = Decimal(str(value))
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() else None
+    # No sum of dollars is longer, and 1e9999 could not be printed to the cent.
+    return amount if amount.is_finite() and abs(amount) < 10**12 else None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.core import file_lock
+from orchestrator.core import file_lock, text_file
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs import spec
 
@@ -89,7 +89,7 @@ def create(sample: SampleData, environments: Path, on_line: OnLine) -> None:
 
 def _environment(requirements: Path | None, environments: Path, on_line: OnLine) -> Path:
     """Return a virtual environment with these packages; it is created if there is none."""
-    text = requirements.read_text(encoding="utf-8") if requirements else ""
+    text = text_file.read(requirements) if requirements else ""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {text}".encode()).hexdigest()[:12]
     folder = environments / digest
     with file_lock.hold(environments / f"{digest}.lock", "installing the packages of the sample data"):

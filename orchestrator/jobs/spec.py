@@ -25,6 +25,7 @@ from orchestrator.config.schema import (
     text,
     text_lines,
 )
+from orchestrator.core import text_file
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.tasks import ResourceOptions
@@ -153,7 +154,7 @@ class JobSpec:
     def requirements_text(self) -> str:
         """Text of the requirements file, and the packages besides; empty without any."""
         path = self.options.requirements
-        text = (self.folder / path).read_text(encoding="utf-8") if path else ""
+        text = text_file.read(self.folder / path) if path else ""
         return "\n".join([text, *self.packages, ""]) if self.packages else text
 
     @property
@@ -171,7 +172,7 @@ class JobSpec:
 def dockerfile_sources(dockerfile: Path) -> list[str]:
     """Return the paths that a Dockerfile copies; folders among them are code, which every run brings anew."""
     # COPY [--flags] SOURCE... DESTINATION. The JSON form and heredocs are not read: their files do not rename an image.
-    lines = dockerfile.read_text(encoding="utf-8").splitlines() if dockerfile.is_file() else []
+    lines = text_file.read(dockerfile).splitlines() if dockerfile.is_file() else []
     arguments = [line.split()[1:-1] for line in lines if re.match(r"\s*(COPY|ADD)\s", line)]
     return sorted({word.lstrip("/") for sources in arguments for word in sources if not word.startswith("--")})
 

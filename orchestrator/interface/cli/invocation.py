@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -71,6 +72,7 @@ class Invocation:
         self.setup = setup
         self.console = console
         self.workspace: Workspace | None = None
+        self._changes_cluster = False
         # Before parsing, so that hints of usage errors are commands as well.
         self._word_for(setup.program)
 
@@ -91,7 +93,7 @@ class Invocation:
         if options.local and not self.setup.local:
             raise UsageError(
                 "--local starts the embedded cloud, and only run_interface.py can do that",
-                fix=f"python run_interface.py {' '.join(self.argv)}",
+                fix=f"python run_interface.py {shlex.join(self.argv)}",
             )
         # From here on hints repeat the options before the verb: without --config they would name another cluster.
         self._word_for(_with_config(self.setup.program, options))
@@ -109,6 +111,7 @@ class Invocation:
             raise UsageError(f"{foreign[0]} does not go with {verb.flag or verb.command}", fix="leave one of them out")
         # After the checks above: a mistake in the options must not start the embedded cloud first.
         workspace = self.open_workspace(options, needs_cloud=verb.needs_cloud(named))
+        self._changes_cluster = verb.changes_cluster
         answer = verb.function(workspace, *positional, **named)
         if self.console.document and verb.document is not None:
             self._print_document(verb.document(answer))
@@ -210,6 +213,12 @@ class Invocation:
             self.console.print_raw(json_output.text(document, self.console.worded))
         return error.exit_code
 
+    def report_closed_output(self) -> None:
+        """Tell on stderr that a verb which launches or terminates was cut off, because nothing reads its output."""
+        if self._changes_cluster:
+            shows = NextStep("Status") + "  shows what is up"
+            self.console.print_error(["The output was closed before the end.", "  " + shows])
+
     def report_bug(self, error: Exception) -> StratusError:
         """Return a one-line error for an unexpected exception; its traceback is kept in a file."""
         # Imported here, as the verbs' other modules are: help, completion and usage errors answer without them.
@@ -225,4 +234,4 @@ class Invocation:
 
 def _with_config(program: str, options: argparse.Namespace) -> str:
     """Return what starts the program with the same options before the verb."""
-    return f"{program} --config {options.config}" if options.config else program
+    return f"{program} --config {shlex.quote(str(options.config))}" if options.config else program

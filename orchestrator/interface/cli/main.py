@@ -13,6 +13,7 @@ import itertools
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from orchestrator.core.errors import StratusError
 from orchestrator.interface.cli import startup
@@ -34,8 +35,9 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
         startup.raise_on_interrupt()
         return invocation.run()
     except BrokenPipeError:
-        # The reader is gone (``| head``); nothing more can be written, not even while Python shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader is gone: ``| head``.
+        with suppress(OSError):
+            invocation.report_closed_output()
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
         console.print_error(Interrupted.after(interrupt).lines)
@@ -46,6 +48,15 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
         return invocation.fail(invocation.report_bug(error))
     finally:
         invocation.close()
+        _discard_unwritten()
+
+
+def _discard_unwritten() -> None:
+    """Drop what could not be written to stdout: Python tries again when it exits, and prints an error of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _wants_document(argv: Sequence[str]) -> bool:

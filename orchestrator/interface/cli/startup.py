@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
@@ -21,6 +22,7 @@ def run_program(program: Callable[[], int]) -> int:
     an import, or of the interpreter's last steps, would be a traceback.
     """
     _exit_on_interrupt()
+    _open_standard_streams()
     try:
         return program()
     except KeyboardInterrupt:
@@ -28,6 +30,15 @@ def run_program(program: Callable[[], int]) -> int:
         return INTERRUPTED
     finally:
         _exit_on_interrupt()
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed (``>&-``): the next file opened would get its number, and the output."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free number, which is this one: those below it are open by now.
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
 
 
 def raise_on_interrupt() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import html
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,20 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
     app.start()
     shell.leave()
     return 0
+
+
+def _without_interrupt(read: Callable[[], str]) -> Callable[[], str]:
+    """Return a function that reads input, and for which Ctrl-C is an empty line."""
+
+    def read_or_nothing() -> str:
+        try:
+            return read()
+        except KeyboardInterrupt:
+            # The next prompt begins a line of its own.
+            sys.stdout.write("\n")
+            return ""
+
+    return read_or_nothing
 
 
 def banner(workspace: Workspace, registry: VerbRegistry, version: str) -> str:
@@ -108,7 +123,9 @@ class IPythonShell:
 
         self._has_prompt = True
         self.ip.prompts = prompts(self.ip, lambda: cluster.prompt(self.workspace.label, self.poller.status))
-        # Without prompt_toolkit, on a dumb terminal, nothing is drawn that could trigger the first request.
+        # IPython's own key binding for Ctrl-C is missing on a dumb terminal.
+        self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code)
+        # Without prompt_toolkit, nothing is drawn that could trigger the first request.
         if self.ip.pt_app is None:
             self.poller.refresh()
         else:

@@ -62,6 +62,16 @@ def test_a_whole_session(shell: ShellProcess) -> None:
     assert shell.child.exitstatus == 0
 
 
+def test_ctrl_c_at_the_prompt_of_a_dumb_terminal_is_a_new_prompt(place: Path) -> None:
+    process = ShellProcess(place, term="dumb")
+    process.until(r"\]: $")
+    process.child.send("Launch\x03")
+
+    assert "escaped" not in process.until(r"\]: $")
+    assert "Next: LaunchInstances()" in process.do("Status()")
+    process.child.close(force=True)
+
+
 def test_what_is_up_is_shown_at_the_first_prompt_and_on_leaving(shell: ShellProcess) -> None:
     shell.until(r"2 up, \$0\.73/h, .* They shut down automatically (on [A-Z][a-z]+ \d+ )?at .* \(in 7 h\)")
 

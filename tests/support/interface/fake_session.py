@@ -39,7 +39,7 @@ from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import Dashboard, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
-from orchestrator.interface.cli import invocation
+from orchestrator.interface.cli import invocation, startup
 from orchestrator.interface.cli import main as cli_main
 from orchestrator.jobs import record
 from orchestrator.jobs.kill import HostKill, KillReport
@@ -387,4 +387,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(startup.run_program(main))

@@ -19,14 +19,14 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[=>]|\r"
 class ShellProcess:
     """One shell on a pseudo-terminal, typed into and read as text without colors and cursor moves."""
 
-    def __init__(self, place: Path, bad: str = "") -> None:
+    def __init__(self, place: Path, bad: str = "", term: str = "xterm") -> None:
         env = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(place),
             "PYTHONPATH": str(ROOT),
             "STRATUS_HOME": str(place / "home"),
             "IPYTHONDIR": str(place / "ipython"),
-            "TERM": "xterm",
+            "TERM": term,
             "PROMPT_TOOLKIT_NO_CPR": "1",
             "PAPER": bad,
             "LC_ALL": "C.UTF-8",
