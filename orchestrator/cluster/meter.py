@@ -215,10 +215,9 @@ def _created_at(instance: Instance) -> datetime:
 
 def _may_never_have_run(instance: Instance, running_since: datetime | None) -> bool:
     """Return True for an instance that may have ended while it was pending: EC2 shows the last change only."""
-    if instance.state not in ec2_instances.TERMINATING:
-        return False
     was_seen_running = running_since is not None and running_since >= instance.launched_at
-    return instance.reason.startswith(_NEVER_RAN) or not (was_seen_running or instance.stopped_at)
+    has_run = (was_seen_running or instance.stopped_at) and not instance.reason.startswith(_NEVER_RAN)
+    return instance.state in ec2_instances.TERMINATING and not has_run
 
 
 def _replaces(instance: Instance, other: Instance) -> bool:

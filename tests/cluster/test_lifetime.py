@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from localcloud.scenarios.scenario import Scenario, make_fault
+from orchestrator.aws.ec2.instance_tags import EXPIRES
 from orchestrator.aws.launch.time_limits import MIN_MINUTES
 from orchestrator.cluster.lifetime import COMMAND_TIMEOUT_S, MAX_HOURS
 from orchestrator.core.errors import UsageError
@@ -112,6 +113,29 @@ def test_an_instance_that_is_gone_has_spent_its_share_of_the_cap(simulate: Simul
 
     assert int(timers.arguments["ml-0"][0]) <= int(arguments[0])
     assert timers.arguments["ml-0"][1] == arguments[1]
+
+
+def test_the_most_expensive_instance_of_a_launch_decides_its_budget(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_dollars = 4"))
+    session.cluster.extend(100)
+    budget = timers.arguments["ml-0"][1]
+    smaller = next(instance.id for instance in session.cluster.status().up if instance.name == "ml-1")
+    session.cluster.stop()
+    ec2 = project.cloud.session().client("ec2")
+    ec2.modify_instance_attribute(InstanceId=smaller, InstanceType={"Value": "c5.2xlarge"})
+    session.cluster.start()
+    session.cluster.extend(100)
+
+    assert timers.arguments["ml-0"][1] == budget
+
+
+def test_an_extension_of_instances_without_the_tag_begins_now(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate())
+    ids = [instance.id for instance in session.cluster.status().up]
+    project.cloud.session().client("ec2").delete_tags(Resources=ids, Tags=[{"Key": EXPIRES}])
+    session.cluster.extend(2)
+
+    assert timers.arguments["ml-0"][0] == "120"
 
 
 def test_max_dollars_limits_spot_instances_by_the_price_on_demand(simulate: Simulate) -> None:

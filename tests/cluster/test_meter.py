@@ -207,6 +207,7 @@ def test_an_instance_that_may_have_ended_while_it_was_pending_may_not_be_billed(
 
     assert usage(ended, NOW).running == usage(ended, NOW, earlier).running == Span(0, 60)
     assert usage(replace(ended, stopped_at=NOW), NOW).running == Span.exactly(60)
+    assert usage(ended, NOW, ended.launched_at).running == Span.exactly(60)
 
 
 def test_a_refused_start_does_not_count_the_same_period_twice() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import html
 import shutil
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +56,7 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
     return 0
 
 
-def _without_interrupt(read: Callable[[], str]) -> Callable[[], str]:
+def _without_interrupt(read: Callable[[], str], console: Console) -> Callable[[], str]:
     """Return a function that reads input, and for which Ctrl-C is an empty line."""
 
     def read_or_nothing() -> str:
@@ -65,7 +64,7 @@ def _without_interrupt(read: Callable[[], str]) -> Callable[[], str]:
             return read()
         except KeyboardInterrupt:
             # The next prompt begins a line of its own.
-            sys.stdout.write("\n")
+            console.print("")
             return ""
 
     return read_or_nothing
@@ -124,7 +123,7 @@ class IPythonShell:
         self._has_prompt = True
         self.ip.prompts = prompts(self.ip, lambda: cluster.prompt(self.workspace.label, self.poller.status))
         # IPython's own key binding for Ctrl-C is missing on a dumb terminal.
-        self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code)
+        self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code, self.workspace.console)
         # Without prompt_toolkit, nothing is drawn that could trigger the first request.
         if self.ip.pt_app is None:
             self.poller.refresh()

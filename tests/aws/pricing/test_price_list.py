@@ -31,6 +31,7 @@ def product(unit: str, usd: str, **attributes: str) -> str:
 LIST = {
     "x9.large": [product("Hrs", "1.5000000000")],
     "gp3": [product("GB-Mo", "0.0800"), product("IOPS-Mo", "0.0050"), product("GiBps-mo", "40.9600")],
+    "gp9": [product("GB-Mo", "0.0800"), product("MiBps-Mo", "0.0500")],
     "io2": [
         product("GB-Mo", "0.125"),
         product("IOPS-Mo", "0.065"),
@@ -51,7 +52,12 @@ class Aws:
     def __init__(self) -> None:
         self.requested: list[str] = []
         self.spot = True
+        self.timeouts_s: set[float] = set()
         self.answer: Callable[[str], Any] = lambda name: (200, {"PriceList": LIST.get(name, [])})
+
+    def note_timeout(self, params: dict[str, Any], **_: Any) -> None:
+        """Record the read timeout of a request."""
+        self.timeouts_s.add(params["context"]["client_config"].read_timeout)
 
     def __call__(self, request: Any, **_: Any) -> Any:
         from botocore.awsrequest import AWSResponse
@@ -98,6 +104,7 @@ class Computer:
     def prices(self, endpoint: str = "") -> price_list.PriceList:
         boto = session("a", "b")
         boto.events.register("before-send", self.aws)
+        boto.events.register("before-call.pricing", self.aws.note_timeout)
         return price_list.PriceList(
             Clients(boto, region="us-west-2", clock=self.time.clock, sequential=True),
             self.path,
@@ -148,6 +155,23 @@ def test_without_an_answer_the_cached_price_counts_then_the_table_then_none(comp
     assert old == price_table.Price(Decimal("1.5"), "AWS price list, asked 2026-11-20")
     assert table == price_table.per_hour("c7i.2xlarge", "us-west-2")
     assert prices.per_hour("y9.large", "us-west-2") is None
+
+
+def test_a_price_is_requested_once_and_briefly(computer: Computer) -> None:
+    computer.aws.answer = lambda name: (500, {"__type": "InternalErrorException", "message": "later"})
+    computer.prices().refresh(["x9.large"])
+
+    assert computer.aws.requested == ["x9.large"]
+    assert computer.aws.timeouts_s == {4}
+
+
+def test_throughput_may_be_priced_by_mib_per_second(computer: Computer) -> None:
+    prices = computer.prices()
+    prices.refresh([], ["gp9"])
+    price = prices.disk_per_hour(instances.Disk("gp9", 100, throughput=225), "us-west-2")
+
+    assert price is not None
+    assert price.usd == Decimal(8 + 5) / 730
 
 
 def test_spot_prices_are_the_latest_of_each_zone_and_hold_for_an_hour(computer: Computer) -> None:
