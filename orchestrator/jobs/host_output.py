@@ -12,8 +12,8 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from orchestrator.core.errors import HostError
 from orchestrator.core.output_line import OutputLine, as_output_line
 from orchestrator.hosts.commands import marked_lines
-from orchestrator.jobs.runs import RUN_ID, Run, TaskExit, TaskState
+from orchestrator.jobs.runs import RUN_ID, Listing, Run, TaskExit, TaskState
 
 MAX_PARTIAL_BYTES = 1 << 20
 """Text without a line end that heartbeats may cut into pieces; more is passed on as it is."""
@@ -39,7 +39,7 @@ _EXIT_STATUS = re.compile(r"-?[0-9]{1,4}")
 _EXIT_WORDS = ("cancelled", "timeout", "lost", "unknown")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_FIRST_TIME, _LAST_TIME = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 SHARED_FILES = (
     "job.json",
@@ -58,17 +58,6 @@ SHARED_FILES = (
 
 class DamagedError(ValueError):
     """A part of a host's output that is not what the scripts write."""
-
-
-@dataclass(frozen=True)
-class RunList:
-    """Runs that hosts list.
-
-    :param problems: one line for each part of their output that was left out.
-    """
-
-    runs: tuple[Run, ...]
-    problems: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -104,33 +93,52 @@ class KillOutput:
 # -- runs
 
 
-def parse_runs(outputs: Mapping[str, str]) -> RunList:
-    """Return the runs that hosts list, oldest first.
+def parse_listings(outputs: Mapping[str, str], latest: datetime) -> tuple[dict[str, list[Listing]], list[str]]:
+    """Return run id -> the run as each host lists it, and one line for each part that was left out.
 
     :param outputs: name of a host -> output of ``runs.sh`` there.
+    :param latest: later times are damaged.
     """
+    listings: dict[str, list[Listing]] = {}
+    # Each text is parsed once: all hosts of a large run have the same job.json.
     manifests: dict[str, Run] = {}
-    tasks: dict[str, list[TaskState]] = {}
     # A dictionary: a file that is damaged on every host in the same way is one line per host, not one per task.
     problems: dict[str, None] = {}
     for host, output in outputs.items():
-        for line in marked_lines(output, "@@job"):
-            run_id, _, manifest = line.partition(" ")
-            try:
-                # The first that is valid: they are equal, also after hosts were added.
-                manifests.setdefault(run_id, _parse_manifest(manifest, run_id))
-            except DamagedError as error:
-                problems[f"{host}: run {_shown(run_id)} is left out: job.json {error}"] = None
-        for line in marked_lines(output, "@@run"):
-            run_id, _, fields = line.partition(" ")
-            task, problem = _parse_task(host, fields.split())
-            tasks.setdefault(run_id, []).extend(task)
-            if problem:
-                problems[f"{host}: run {_shown(run_id)}: {problem}"] = None
-    runs = [_with_tasks(run, tasks.get(run_id, ())) for run_id, run in manifests.items()]
-    # A run whose first task has not written its start yet is the newest.
-    runs.sort(key=lambda run: (run.started_at or datetime.max.replace(tzinfo=UTC), run.run_id))
-    return RunList(tuple(runs), tuple(problems))
+        own, damaged = _parse_manifests(host, output, manifests)
+        tasks, damaged_tasks = _parse_tasks(host, output, latest)
+        problems |= dict.fromkeys([*damaged, *damaged_tasks])
+        for run_id in dict.fromkeys((*own, *tasks)):
+            listings.setdefault(run_id, []).append(Listing(host, own.get(run_id), tuple(tasks.get(run_id, ()))))
+    return listings, list(problems)
+
+
+def _parse_manifests(host: str, output: str, parsed: dict[str, Run]) -> tuple[dict[str, Run], list[str]]:
+    """Return a host's manifests by run id; texts that were parsed before are taken from, and added to, `parsed`."""
+    manifests: dict[str, Run] = {}
+    problems = []
+    for line in marked_lines(output, "@@job"):
+        run_id, _, manifest = line.partition(" ")
+        try:
+            if line not in parsed:
+                parsed[line] = _parse_manifest(manifest, run_id)
+            manifests.setdefault(run_id, parsed[line])
+        except DamagedError as error:
+            problems.append(f"{host}: run {_shown(run_id)} is left out: job.json {error}")
+    return manifests, problems
+
+
+def _parse_tasks(host: str, output: str, latest: datetime) -> tuple[dict[str, list[TaskState]], list[str]]:
+    """Return the states of a host's tasks by run id."""
+    tasks: dict[str, list[TaskState]] = {}
+    problems = []
+    for line in marked_lines(output, "@@run"):
+        run_id, _, fields = line.partition(" ")
+        task, problem = _parse_task(host, fields.split(), latest)
+        tasks.setdefault(run_id, []).extend(task)
+        if problem:
+            problems.append(f"{host}: run {_shown(run_id)}: {problem}")
+    return tasks, problems
 
 
 def parse_manifest(manifest: str, run_id: str) -> Run:
@@ -172,11 +180,6 @@ def _parse_manifest(manifest: str, run_id: str) -> Run:
         min_hosts=_integer(facts, "min_hosts", MAX_HOSTS),
         start_args=_start_args(_texts(facts, "start", MAX_OUTPUTS)),
     )
-
-
-def _with_tasks(run: Run, tasks: Iterable[TaskState]) -> Run:
-    """Return a run with the state of its tasks."""
-    return replace(run, tasks=tuple(tasks))
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -241,7 +244,7 @@ def _start_args(args: tuple[str, ...]) -> tuple[str, ...]:
     return args
 
 
-def _parse_task(host: str, fields: Sequence[str]) -> tuple[list[TaskState], str]:
+def _parse_task(host: str, fields: Sequence[str], latest: datetime) -> tuple[list[TaskState], str]:
     """Return the state of a task, and what of it is damaged."""
     if len(fields) < 2 or not _ROLE.fullmatch(fields[0]):
         return [], "a task is left out: its name is damaged"
@@ -251,14 +254,16 @@ def _parse_task(host: str, fields: Sequence[str]) -> tuple[list[TaskState], str]
     if exit_text not in ("-", *_EXIT_WORDS) and not _EXIT_STATUS.fullmatch(exit_text):
         damaged.append("exit status")
         exit_text = "-" if is_alive else "lost"
-    times = [_parse_time(text) for text in (started, ended)]
+    times = [_parse_time(text, latest) for text in (started, ended)]
     damaged += [name for name, moment in zip(("start", "end"), times, strict=True) if isinstance(moment, DamagedError)]
     started_at, ended_at = (None if isinstance(moment, DamagedError) else moment for moment in times)
-    task = TaskState(host, role, is_alive, "" if exit_text == "-" else exit_text, started_at, ended_at)
+    task = TaskState(
+        host, role, is_alive, "" if exit_text == "-" else exit_text, started_at, ended_at, "start" in damaged
+    )
     return [task], f"{role}: its file of {', '.join(damaged)} is damaged" if damaged else ""
 
 
-def _parse_time(text: str) -> datetime | DamagedError | None:
+def _parse_time(text: str, latest: datetime) -> datetime | DamagedError | None:
     if text == "-":
         return None
     try:
@@ -266,7 +271,7 @@ def _parse_time(text: str) -> datetime | DamagedError | None:
     except ValueError as error:
         return DamagedError(str(error))
     # One without a time zone cannot be compared with others, and one far away cannot be shown in local time.
-    if moment.tzinfo is None or not _FIRST_TIME < moment < _LAST_TIME:
+    if moment.tzinfo is None or not _FIRST_TIME < moment < latest:
         return DamagedError(text)
     return moment
 

@@ -185,6 +185,34 @@ def not_fetched(runs_folder: Path, instance_ids: Collection[str], *, not_ended: 
     ]
 
 
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as the record of this computer names it; empty without a record.
+
+    :param roles: host -> roles it had at the start.
+    :param instances: ids of its instances; the name of a host without an id.
+    """
+
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    instances: frozenset[str] = frozenset()
+
+
+def recorded_run(runs_folder: Path, run_id: str) -> RecordedRun:
+    """Return the hosts that a run was started on from this computer; none without a record, or in an early one."""
+    if not RUN_ID.fullmatch(run_id):
+        return RecordedRun()
+    facts = json_file.load(runs_folder / run_id, FILE)
+    named, commands = facts.get("instances"), facts.get("commands")
+    instances = named if isinstance(named, dict) else {}
+    # Not its "hosts": a fetch writes those, as the hosts list them.
+    roles: dict[str, tuple[str, ...]] = dict.fromkeys(instances, ())
+    for task in commands if isinstance(commands, dict) else ():
+        host, _, role = task.rpartition(" ")
+        if host:
+            roles[host] = (*roles.get(host, ()), role)
+    return RecordedRun(roles, frozenset(str(value or host) for host, value in instances.items()))
+
+
 def explain_missing(
     error: UsageError, runs_folder: Path, id_suffix: str, *, settings: Settings, present: Collection[str]
 ) -> UsageError:

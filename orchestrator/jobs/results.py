@@ -35,6 +35,27 @@ MAX_TEXT_BYTES = 16 << 20
 """Size of a file that is read into memory; metrics and lists of packages are a few KiB."""
 
 
+RESERVED_BYTES = 256 << 20
+"""Room on this computer's disk that a fetch leaves free."""
+
+
+def fetch_budget(runs_folder: Path, max_gib: float, max_files: int) -> UnpackBudget:
+    """Return what one fetch may write: by the settings, and by the room on this computer's disk.
+
+    :param max_gib: the setting ``max_fetch_gib``.
+    :param max_files: the setting ``max_fetch_files``.
+    """
+    advice = f"[job] max_fetch_gib = {max_gib:g}, max_fetch_files = {max_files}"
+    max_bytes = int(max_gib * (1 << 30))
+    parents = (runs_folder, *runs_folder.resolve().parents)
+    free_bytes = shutil.disk_usage(next(path for path in parents if path.exists())).free
+    if free_bytes - RESERVED_BYTES < max_bytes:
+        # A disk that is filled to the last byte stops every program on this computer.
+        max_bytes = max(0, free_bytes - RESERVED_BYTES)
+        advice = f"free some space: {free_bytes >> 20} MiB are free here, and {RESERVED_BYTES >> 20} MiB stay free"
+    return UnpackBudget(max_bytes, max_files, advice)
+
+
 @dataclass(frozen=True)
 class _Fetch:
     """One fetch: what its transfers have in common.

@@ -74,6 +74,7 @@ class TaskState:
 
     :param exit_text: an exit status, ``cancelled``, ``timeout``, ``lost`` (vanished without a status), or empty while
         it runs.
+    :param is_undated: True if its start is damaged.
     """
 
     host: str
@@ -82,6 +83,7 @@ class TaskState:
     exit_text: str
     started_at: datetime | None
     ended_at: datetime | None
+    is_undated: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,19 @@ class Run:
     def summary(self) -> RunSummary:
         """The run as one line of a list."""
         return RunSummary(self.run_id, self.job, self.multi, self.hosts, self.state, self.started_at, self.seconds)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A run as one host lists it.
+
+    :param manifest: the run as ``job.json`` there describes it; None if that is damaged.
+    :param tasks: those of this host.
+    """
+
+    host: str
+    manifest: Run | None
+    tasks: tuple[TaskState, ...] = ()
 
 
 @dataclass(frozen=True)

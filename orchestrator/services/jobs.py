@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,15 +41,10 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
 from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
-from orchestrator.ssh.tar_stream import UnpackBudget
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.ssh import SshClient
-
-
-RESERVED_BYTES = 256 << 20
-"""Room on this computer's disk that a fetch leaves free."""
 
 
 class Timings(Protocol):
@@ -227,11 +221,11 @@ class JobService:
         if not exits.failed:
             record.note_end(self._run_folder(run.run_id), self.clock.now())
         self._handle_failure(located, exits)
-        return RunResult(run.run_id, run.job, query.refresh(self.ssh, located).run.seconds or 0.0)
+        return RunResult(run.run_id, run.job, self._refresh(located).run.seconds or 0.0)
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts report, oldest first."""
-        listed = query.list_runs(self.ssh, self.source.hosts())
+        listed = query.list_runs(self.ssh, self.source.hosts(), self.context.runs_folder)
         for problem in listed.problems:
             self._warn(problem)
         return [run.summary for run in listed.runs]
@@ -320,10 +314,14 @@ class JobService:
     def _locate(self, run_id: str) -> LocatedRun:
         """Resolve a run and the hosts that are up: one call for the hosts, one round trip to each."""
         try:
-            return query.locate(self.ssh, self.source.hosts(), run_id, on_problem=self._warn)
+            folder = self.context.runs_folder
+            return query.locate(self.ssh, self.source.hosts(), run_id, folder, on_problem=self._warn)
         except UsageError as error:
             # After TerminateAll() the VMs are gone, but not what was fetched from them.
             raise self._explain_missing(error, run_id) from None
+
+    def _refresh(self, located: LocatedRun) -> LocatedRun:
+        return query.refresh(self.ssh, located, self.context.runs_folder)
 
     def _explain_missing(self, error: UsageError, run_id: str) -> UsageError:
         context, states = self.context, self._instance_states()
@@ -374,27 +372,17 @@ class JobService:
         if not located.members:
             return
         try:
-            self._fetch(query.refresh(self.ssh, located))
+            self._fetch(self._refresh(located))
         # Every error, also one of this computer's disk: the run's own must not be replaced by it.
         except Exception as error:
             self.context.on_event(Event("", "fetch", "warning", text=first_line(error)))
 
-    def _fetch_budget(self) -> UnpackBudget:
-        """Return what one fetch may write: by the settings, and by the room on this computer's disk."""
-        options, folder = self.context.settings.job, self.context.runs_folder
-        advice = f"[job] max_fetch_gib = {options.max_fetch_gib:g}, max_fetch_files = {options.max_fetch_files}"
-        max_bytes = int(options.max_fetch_gib * (1 << 30))
-        free_bytes = shutil.disk_usage(next(path for path in (folder, *folder.resolve().parents) if path.exists())).free
-        if free_bytes - RESERVED_BYTES < max_bytes:
-            # A disk that is filled to the last byte stops every program on this computer.
-            max_bytes = max(0, free_bytes - RESERVED_BYTES)
-            advice = f"free some space: {free_bytes >> 20} MiB are free here, and {RESERVED_BYTES >> 20} MiB stay free"
-        return UnpackBudget(max_bytes, options.max_fetch_files, advice)
-
     def _fetch(self, located: LocatedRun) -> RunRecord:
         run, started_at = located.run, self.clock.monotonic()
         folder = self._run_folder(run.run_id)
-        received = results.fetch(self.ssh, located, folder, self._fetch_budget())
+        options = self.context.settings.job
+        budget = results.fetch_budget(self.context.runs_folder, options.max_fetch_gib, options.max_fetch_files)
+        received = results.fetch(self.ssh, located, folder, budget)
         bill = self.context.run_cost(run.hosts, run.seconds or 0.0)
         seconds = self.clock.monotonic() - started_at
         return record.complete_record(folder, run, received, bill, seconds=seconds, fetched_at=self.clock.now())

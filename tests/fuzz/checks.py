@@ -28,7 +28,7 @@ from orchestrator.install import installer
 from orchestrator.interface.console import Console
 from orchestrator.interface.render import registry, runs, units
 from orchestrator.interface.run_progress import RunProgress
-from orchestrator.jobs import host_output, results, spec
+from orchestrator.jobs import host_output, query, results, spec
 from orchestrator.ssh import user_config
 from orchestrator.ssh.channel import LineSplitter
 from orchestrator.ssh.tar_stream import ChunkReader, UnpackBudget, unpack
@@ -47,7 +47,7 @@ def is_safe(text: str) -> bool:
 def check_listing(output: str) -> None:
     """Runs that a host lists are checked records, and each can be shown."""
     registry.load()
-    listed = host_output.parse_runs({HOST: output})
+    listed = query.combine({HOST: output})
     for run in listed.runs:
         assert run.run_id == RUN
         assert all(spec.is_inside(path) for path in run.outputs)
@@ -166,7 +166,7 @@ def check_long_line(line: str) -> None:
         lambda line: progress.read_line(HOST, line),
         parser.read_line,
         lambda line: units.visible(units.last_state(line)),
-        lambda line: host_output.parse_runs({HOST: line}),
+        lambda line: query.combine({HOST: line}),
         usage_lines,
     ]
     for read in readers:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.core.output_line import OutputLine
-from orchestrator.jobs import host_output
+from orchestrator.jobs import host_output, query
 from orchestrator.jobs.follow import Follower
 from orchestrator.jobs.host_output import LogReader
 from orchestrator.ssh.channel import LineSplitter
@@ -41,7 +41,7 @@ LISTED_BY_B = (
 
 
 def test_runs_are_put_together_from_all_hosts_oldest_first() -> None:
-    older, newer = host_output.parse_runs({"a": LISTED_BY_A, "b": LISTED_BY_B}).runs
+    older, newer = query.combine({"a": LISTED_BY_A, "b": LISTED_BY_B}).runs
 
     assert (older.run_id, older.min_hosts, older.start_args, older.seconds) == (
         OLDER,
@@ -68,7 +68,7 @@ def test_a_run_whose_first_task_has_not_begun_is_the_newest() -> None:
     begun = LISTED_BY_B.split("\n", 2)[2]
     other = manifest(run=(unbegun := "20261118-000000-abc"))
 
-    runs = host_output.parse_runs({"a": f"@@job {unbegun} {other}\n{LISTED_BY_A}", "b": begun}).runs
+    runs = query.combine({"a": f"@@job {unbegun} {other}\n{LISTED_BY_A}", "b": begun}).runs
 
     assert [run.run_id for run in runs] == [OLDER, RUN, unbegun]
 
@@ -80,7 +80,7 @@ def test_the_facts_of_a_record_are_read_whatever_its_bytes_are() -> None:
 
 
 def test_a_run_of_an_older_version_has_no_elastic_fields() -> None:
-    (run,) = host_output.parse_runs({"a": LISTED_BY_A}).runs
+    (run,) = query.combine({"a": LISTED_BY_A}).runs
 
     assert (run.min_hosts, run.start_args) == (0, ())
 
@@ -236,7 +236,7 @@ def manifest(**changes: object) -> str:
     ],
 )
 def test_a_record_that_is_damaged_or_a_lie_is_one_line_and_the_others_go_on(text: str) -> None:
-    listed = host_output.parse_runs({"a": f"@@job {RUN} {text}\n", "b": LISTED_BY_B.split("\n", 2)[2]})
+    listed = query.combine({"a": f"@@job {RUN} {text}\n", "b": LISTED_BY_B.split("\n", 2)[2]})
 
     assert [run.run_id for run in listed.runs] == [OLDER]
     (problem,) = listed.problems
@@ -248,7 +248,7 @@ def test_a_record_that_is_damaged_or_a_lie_is_one_line_and_the_others_go_on(text
 
 @pytest.mark.parametrize("name", ["..", "/etc", "\x1b[2Jx", "a/b", "r", "20261120-141203-k3x/.."])
 def test_an_id_is_that_of_a_run(name: str) -> None:
-    listed = host_output.parse_runs({"a": f"@@job {name} {manifest(run=name)}\n"})
+    listed = query.combine({"a": f"@@job {name} {manifest(run=name)}\n"})
 
     assert listed.runs == ()
     assert len(listed.problems) == 1
@@ -271,7 +271,7 @@ def test_an_id_is_that_of_a_run(name: str) -> None:
 def test_a_damaged_state_file_is_one_line_and_its_run_stays(fields: str, state: str, problem: str) -> None:
     job = LISTED_BY_A.splitlines()[0]
 
-    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} {fields}\n"})
+    listed = query.combine({"a": f"{job}\n@@run {RUN} {fields}\n"})
 
     assert [run.state for run in listed.runs] == [state]
     assert listed.problems == (f"a: run {RUN}: main: its file of {problem} is damaged",)
@@ -279,7 +279,7 @@ def test_a_damaged_state_file_is_one_line_and_its_run_stays(fields: str, state: 
 
 def test_tasks_with_names_of_no_role_are_left_out() -> None:
     job = LISTED_BY_A.splitlines()[0]
-    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} ../x no 0 - -\n@@run\n@@run \n@@run  \n"})
+    listed = query.combine({"a": f"{job}\n@@run {RUN} ../x no 0 - -\n@@run\n@@run \n@@run  \n"})
 
     assert listed.runs[0].tasks == ()
     assert len(listed.problems) == 2
@@ -335,14 +335,14 @@ def as_lists(roles: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 )
 def test_a_time_is_one_of_two_centuries(moment: str, is_valid: bool) -> None:
     job = LISTED_BY_A.splitlines()[0]
-    listed = host_output.parse_runs({"a": f"{job}\n@@run {RUN} main no 0 {moment} -\n"})
+    listed = query.combine({"a": f"{job}\n@@run {RUN} main no 0 {moment} -\n"})
 
     assert (listed.runs[0].started_at == datetime.fromisoformat(moment)) is is_valid
     assert (listed.problems == ()) is is_valid
 
 
 def test_of_a_text_that_is_no_id_forty_characters_are_shown() -> None:
-    (problem,) = host_output.parse_runs({"a": f"@@job {'x' * 50} {{}}\n"}).problems
+    (problem,) = query.combine({"a": f"@@job {'x' * 50} {{}}\n"}).problems
 
     assert problem.startswith(f"a: run '{'x' * 40}' is left out")
 

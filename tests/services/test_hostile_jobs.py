@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.core.errors import HostsFailed, JobFailed, UsageError
 from orchestrator.hosts import commands
-from tests.support.jobs.own_machines import Desktop, desktop, machines, write_job
+from orchestrator.services.jobs import JobService
+from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
+from tests.support.localcloud.clients import wait_until
 from tests.support.ssh.ssh_lab import Lab
 
 __all__ = ["desktop", "machines"]
 
 ONE = ["ml-0"]
+TWO = ["ml-0", "ml-1"]
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -152,6 +157,54 @@ def test_a_fetch_stops_at_the_limit_of_the_settings_and_says_so(desktop: Desktop
     assert str(error).startswith("ml-0: stopped at 0.001 GiB, the limit of a fetch\n")
     assert "[job] max_fetch_gib = 0.001" in str(error)
     assert not (record.folder / "outputs/bomb").exists()
+
+
+@pytest.mark.parametrize("has_record", [True, False], ids=["this computer", "another computer"])
+def test_a_host_that_has_a_run_is_cancelled_and_fetched_whatever_another_lists(
+    desktop: Desktop, machines: Lab, tmp_path: Path, has_record: bool
+) -> None:
+    write_job(desktop.job, multi=f'mkdir outputs; echo "$STRATUS_HOST" >outputs/name; sleep {SLEEP_S}')
+    desktop.service.install(TWO)
+    run_id = desktop.service.start(multi=True, names=TWO).run_id
+    homes = machines.homes[:2]
+    wait_until(lambda: all((home / "stratus/runs" / run_id / "workdir/outputs/name").exists() for home in homes))
+    rewrite_record(machines, run_id, roles={"ml-0": ["main"]}, outputs=[])
+    context = desktop.service.context if has_record else replace(desktop.service.context, runs_folder=tmp_path / "new")
+    jobs = JobService(desktop.source, context)
+
+    hosts = {run.run_id: run.hosts for run in jobs.runs()}[run_id]
+    report, record = jobs.cancel(run_id), jobs.fetch(run_id)
+
+    assert hosts == record.hosts == ("ml-0", "ml-1")
+    assert (report.left, report.failed) == ({"ml-0": 0, "ml-1": 0}, {})
+    assert not is_sleeping()
+    assert record.outputs == ("outputs/ml-0/name", "outputs/ml-1/name")
+    warnings = [event.text for event in desktop.events if event.state == "warning"]
+    assert any(text.startswith(f"run {run_id}: job.json on ml-0") for text in warnings)
+
+
+def test_another_instance_cannot_replace_a_fetched_run(desktop: Desktop, machines: Lab) -> None:
+    """A job on another VM makes a folder of the run's name there, with outputs and times of its own."""
+    run_id = run_to_the_end(desktop, "mkdir outputs; echo good >outputs/good")
+    record = desktop.service.fetch(run_id)
+    claimed = shutil.copytree(machines.homes[0] / "stratus/runs" / run_id, machines.homes[1] / "stratus/runs" / run_id)
+    (claimed / "workdir/outputs/good").write_text("evil")
+    (claimed / "job.json").write_text((claimed / "job.json").read_text().replace("ml-0", "ml-1"))
+    (claimed / "state/main.started").write_text("2198-01-01T00:00:00Z\n")
+    before = everything(record.folder)
+    other = desktop.with_machines(1)
+
+    with pytest.raises(UsageError, match=f"run {run_id} is left out: by the record of this computer") as refused:
+        other.fetch(run_id)
+    for verb in (JobService.cancel, JobService.fetch):
+        with contextlib.suppress(UsageError):
+            assert verb(other).run_id != run_id
+    both = desktop.service.fetch(run_id)
+
+    assert refused.value.where == "ml-1"
+    assert both.hosts == ("ml-0",)
+    assert {name for name, content in everything(record.folder).items() if before[name] != content} <= {"record.json"}
+    shutil.rmtree(claimed)
 
 
 @contextlib.contextmanager

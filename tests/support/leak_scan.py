@@ -101,7 +101,8 @@ class LeakScan:
             self.user_data[host.name] = base64.b64decode(answer["UserData"]["Value"]).decode()
         for port in {port for listeners in self.listeners.values() for _, port in listeners}:
             self.outside[("127.0.0.1", port)] = try_connect("127.0.0.1", port)
-        scheduler = query.locate(session.jobs.ssh, hosts, self.run_id).run.dashboard_port - 1
+        located = query.locate(session.jobs.ssh, hosts, self.run_id, session.jobs.context.runs_folder)
+        scheduler = located.run.dashboard_port - 1
         self.tls_without_certificate = try_tls(hosts[0].private_address, scheduler)
         self.rules = ec2.describe_security_groups()["SecurityGroups"]
         key = session.context.key_pair.key_file
