@@ -132,7 +132,8 @@ def expected_host_key(host: Host) -> paramiko.PKey:
         return paramiko.PKey.from_type_string(fields[0], base64.b64decode(fields[1], validate=True))
     except (IndexError, binascii.Error, ValueError, paramiko.SSHException, paramiko.pkey.UnknownKeyType) as error:
         message = f"the host key stored for {host.identity or host.name} is invalid; not connecting"
-        raise ConnectError("host-key", message, where=host.name) from error
+        fix = "remove its line in ssh/pins of Stratus's home folder: the key in the VM's tags counts then"
+        raise ConnectError("host-key", message, where=host.name, fix=fix) from error
 
 
 def _login_key(host: Host) -> paramiko.PKey:

@@ -338,7 +338,8 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
 def cancel_all(workspace: Workspace) -> KillReport:
     """Cancel every run on every VM; the VMs stay up.
 
-    Also runs that other shells or computers started.
+    Also runs that other shells or computers started. A process that a job starts without its environment (env -i) is
+    not found; it ends with the VM.
     """
     session = workspace.session()
     again = NextStep("CancelAllJobs")
