@@ -41,6 +41,30 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, fix=f"{self.prog} --help")
 
 
+class _Store(argparse.Action):
+    """Storage of a value that is not empty: in a script, an empty one is a variable that is not set."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        # Words of a command for a VM may be empty, if not all of them are.
+        rest = [" ".join(values)] if self.nargs == argparse.REMAINDER and values else values
+        if any(isinstance(value, str) and not value.strip() for value in (rest if isinstance(rest, list) else [rest])):
+            name = option_string or str(self.metavar)
+            parser.error(f"{name} is empty: give it a value" + (", or leave it out" if not self.required else ""))
+        setattr(namespace, self.dest, values)
+
+
+def _file(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: give it a value, or leave it out")
+    return Path(text)
+
+
 def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> argparse.Namespace:
     """Return the options of a command line; ``verb`` is the command's name as typed, None without one.
 
@@ -129,7 +153,7 @@ def build(commands: Sequence[Command], program: str = "stratus") -> argparse.Arg
 
 
 TOP_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
-    (("--config",), {"type": Path, "metavar": "FILE", "help": "default: config/config.ini, else config.ini"}),
+    (("--config",), {"type": _file, "metavar": "FILE", "help": "default: config/config.ini, else config.ini"}),
     (("--local",), {"action": "store_true", "help": "the embedded cloud on this computer: no account, no cost"}),
     (("--output",), {"choices": ["text", "json"], "default": "text", "help": OUTPUT_HELP}),
     (("-c",), {"metavar": "STATEMENTS", "dest": "statements", "help": STATEMENTS_HELP}),
@@ -157,7 +181,7 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
     if argument.is_flag:
         parser.add_argument(*argument.flags, dest=argument.name, action="store_true", **options)
         return
-    options |= {"metavar": argument.metavar, "default": argument.default}
+    options |= {"metavar": argument.metavar, "default": argument.default, "action": _Store}
     options |= {"type": argument.parse} if argument.parse else {}
     options |= {"nargs": argument.nargs} if argument.nargs else {}
     options |= {"choices": argument.choices} if argument.choices else {}

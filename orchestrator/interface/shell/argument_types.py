@@ -15,12 +15,17 @@ VALUE_SHOWN = 60
 
 
 def check(verb: Verb, bound: inspect.BoundArguments) -> None:
-    """Check that texts are texts and switches are switches; verbs check their numbers themselves, with their bounds.
+    """Check that texts are texts, not empty, and switches are switches; verbs check their numbers, with their bounds.
 
     :param bound: arguments of one call.
     :raises UsageError: one of them is something else.
     """
     for parameter, value in _values(verb, bound):
+        # Typed, and not the default of a call without it: the text of a variable that is not set.
+        if isinstance(value, str) and not value.strip() and not _is_word(parameter, bound):
+            raise UsageError(
+                f"{parameter.name} = {value!r} is empty: give it a value, or leave it out", fix=_explains(verb)
+            )
         # The default may be of another class, such as None.
         if parameter.types and value is not parameter.default and not isinstance(value, parameter.types):
             shown = repr(value) if len(repr(value)) <= VALUE_SHOWN else f"a {type(value).__name__}"
@@ -38,6 +43,11 @@ def _values(verb: Verb, bound: inspect.BoundArguments) -> Iterator[tuple[VerbPar
         if parameter.name in bound.arguments:
             value = bound.arguments[parameter.name]
             yield from ((parameter, item) for item in (value if parameter.is_variadic else (value,)))
+
+
+def _is_word(parameter: VerbParameter, bound: inspect.BoundArguments) -> bool:
+    """Return True for one of several words of a command for a VM, which may be empty."""
+    return parameter.takes_rest and any(str(word).strip() for word in bound.arguments[parameter.name])
 
 
 def _as_text(verb: Verb, bound: inspect.BoundArguments, parameter: VerbParameter, value: object) -> Text:

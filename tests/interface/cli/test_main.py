@@ -63,6 +63,13 @@ def test_where_no_question_can_be_asked_launch_needs_yes(stratus: Stratus) -> No
         ),
         ("", ["status", "--output", "json", "--local"], 2, "stratus --local status --output json"),
         ("", ["status", "--lcoal"], 2, "unrecognized arguments: --lcoal\n  stratus status --help\n"),
+        ("", ["--config", "", "status"], 2, "argument --config: is empty: give it a value, or leave it out\n"),
+        (
+            "",
+            ["terminate", "--yes", "--owner", ""],
+            2,
+            "--owner is empty: give it a value, or leave it out\n  stratus terminate --help\n",
+        ),
         ("", ["run", "--multi", "--host", "ml-0"], 2, "--host does not go with --multi"),
         ("", ["--config", "nowhere.ini", "status"], 2, "nowhere.ini:1: no such file."),
         ("", ["--local", "status"], 2, "python run_interface.py --local status"),

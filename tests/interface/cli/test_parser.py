@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.core.errors import UsageError
 from orchestrator.interface.cli import parser
-from orchestrator.interface.cli.commands import bind, commands, select
+from orchestrator.interface.cli.commands import Argument, Command, bind, commands, select
 from orchestrator.interface.verbs.registry import default_registry
 
 COMMANDS = commands(default_registry(), "stratus")
@@ -158,3 +158,28 @@ def test_an_option_of_another_verb_of_the_command_is_found(line: str, foreign: l
 )
 def test_the_position_of_the_verb(argv: list[str], at: int) -> None:
     assert parser.verb_at(argv) == at
+
+
+def texts_of(command: Command) -> list[Argument]:
+    """Return the arguments of a command that take a text."""
+    return [argument for argument in command.arguments if not (argument.is_flag or argument.parse or argument.choices)]
+
+
+TEXTS = [(command, argument) for command in COMMANDS for argument in texts_of(command)]
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(("command", "argument"), TEXTS, ids=lambda item: item.name)
+def test_an_argument_that_is_given_is_not_empty(command: Command, argument: Argument, empty: str) -> None:
+    required = [other.choices[0] for other in command.arguments if other.choices and not other.flags]
+    given = [f"{argument.flags[-1]}={empty}"] if argument.flags else [empty]
+
+    with pytest.raises(UsageError, match=" is empty: give it a value") as error:
+        parser.parse([command.name, *required, *given], COMMANDS, "stratus")
+    assert str(error.value.fix) == f"stratus {command.name} --help"
+
+
+def test_a_word_of_a_command_for_a_vm_may_be_empty() -> None:
+    options = parser.parse(["exec", "printf", "%s", ""], COMMANDS, "stratus")
+
+    assert [value for value in vars(options).values() if isinstance(value, list)] == [["printf", "%s", ""]]

@@ -111,6 +111,18 @@ def test_a_number_for_a_run_is_answered_with_the_text(tmp_path: Path) -> None:
         verbs["LaunchInstances"](2, yes="no")
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_argument_that_is_typed_is_not_empty(tmp_path: Path, empty: str) -> None:
+    verbs = prompt_verbs.namespace(workspace(tmp_path), default_registry())
+
+    with pytest.raises(UsageError, match=f"owner = '{empty}' is empty: give it a value, or leave it out") as caught:
+        verbs["TerminateAll"](owner=empty)
+    assert caught.value.fix == "TerminateAll?  explains it"
+    for name in ("CancelJob", "RunSingleVMComputing", "FetchResults", "InstallDeps", "RunCommand"):
+        with pytest.raises(UsageError, match="is empty"):
+            verbs[name](empty)
+
+
 def test_an_answer_is_shown_once_and_again_when_it_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes: list[type] = []
     display = DisplayFilter(workspace(tmp_path), classes.append)
