@@ -21,7 +21,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs.runs import LocatedRun, Run
-from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget
+from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget, make_folder
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -106,6 +106,8 @@ def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> int:
         target = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
         for output in run.outputs:
             local = target / PurePosixPath(output).name if len(run.outputs) > 1 else target
+            # Also where an earlier fetch wrote a file of this name.
+            make_folder(local, folder)
             received_bytes += _fetch_output(transfer, host, f"{run_path}/workdir/{output}", local)
     return received_bytes
 
@@ -146,7 +148,6 @@ def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> int:
 
 
 def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         return transfer.folder_of(host, remote_path, folder, OUTPUT_TIMEOUT_S)
     except HostError as error:

@@ -169,7 +169,8 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     """Unpack a compressed tar stream into ``folder``, which must exist, as it arrives.
 
     Files and folders only. Links to files inside the folder become those files: a link that is never created cannot
-    be followed out of the folder. Links elsewhere, and devices, are skipped. Existing files are replaced.
+    be followed out of the folder. Links elsewhere, and devices, are skipped. What exists at an entry's path is
+    replaced, also a folder by a file.
 
     :return: bytes of all files.
     :raises HostError: a name is absolute or leaves the folder; tar of a folder produces none.
@@ -178,7 +179,9 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     """
     try:
         links, total = _unpack(source, folder, on_skipped, budget)
-        _resolve_links(links, folder, on_skipped, lambda target, path: _link_or_copy(target, path, budget, link))
+        _resolve_links(
+            links, folder, on_skipped, lambda target, path: _link_or_copy(target, path, folder, budget, link)
+        )
     # Raised by tarfile for fields that are no numbers, and for chains of headers.
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise tarfile.ReadError(f"damaged: {error}") from error
@@ -238,13 +241,13 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, fold
     """Write one file or folder; tarfile's own filters need Python 3.11.4."""
     if path != folder and not path.parent.resolve().is_relative_to(folder.resolve()):
         raise HostError(f"refused to unpack {member.name!a}: a local link leads outside the folder")
-    if path.is_symlink() or (member.isfile() and path.is_file()):
-        # Opening it would write through a link at this path.
-        path.unlink()
     if member.isdir():
-        path.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.unlink()
+        make_folder(path, folder)
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, folder)
+    _remove(path, folder)
     content = archive.extractfile(member)
     assert content is not None
     with content:
@@ -255,6 +258,26 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, fold
     with contextlib.suppress(ValueError, OverflowError, OSError):
         os.utime(path, (member.mtime, member.mtime))
     return size
+
+
+def make_folder(path: Path, top: Path) -> None:
+    """Make a folder below ``top`` where there is none; files on the way to it are replaced.
+
+    A job may have a folder now where it had a file when it was fetched before.
+    """
+    for folder in reversed((path, *path.parents)):
+        is_below = folder != top and folder.is_relative_to(top)
+        if is_below and not folder.is_dir() and (folder.is_symlink() or folder.exists()):
+            folder.unlink()
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(path: Path, top: Path) -> None:
+    """Remove what is at a path below ``top``: opening a link would write through it, and a folder cannot be opened."""
+    if path.is_dir() and not path.is_symlink() and path != top:
+        shutil.rmtree(path)
+    elif path != top:
+        path.unlink(missing_ok=True)
 
 
 def _write(content: IO[bytes], path: Path, budget: UnpackBudget) -> int:
@@ -279,7 +302,11 @@ def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, r
         ready = [name for name, target in links.items() if _is_file_inside(folder / target, top)]
         for name in ready:
             target = links.pop(name)
-            if (folder / name).parent.resolve().is_relative_to(top):
+            parent = (folder / name).parent.resolve()
+            # A folder of an earlier fetch cannot be replaced by a file in it, nor by one that went with another folder.
+            is_above = (folder / target).resolve().is_relative_to(parent / posixpath.basename(name))
+            is_same = folder / target == folder / name
+            if parent.is_relative_to(top) and _is_file_inside(folder / target, top) and (is_same or not is_above):
                 replace(folder / target, folder / name)
             else:
                 on_skipped(name, f"a link to {target}")
@@ -295,12 +322,12 @@ def _is_file_inside(target: Path, top: Path) -> bool:
         return False
 
 
-def _link_or_copy(source: Path, path: Path, budget: UnpackBudget, link: Link) -> None:
+def _link_or_copy(source: Path, path: Path, folder: Path, budget: UnpackBudget, link: Link) -> None:
     """Make ``path`` a hard link of ``source``, so that many links to a large file do not become as many copies."""
     if path.exists() and path.samefile(source):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    make_folder(path.parent, folder)
+    _remove(path, folder)
     try:
         link(source.resolve(), path)
     except OSError:

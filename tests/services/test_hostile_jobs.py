@@ -147,6 +147,24 @@ def test_a_folder_among_the_logs_is_fetched_again_and_again(desktop: Desktop) ->
     assert (folder / "logs/ml-0.sub/file").read_text() == "x\n"
 
 
+def test_a_file_that_becomes_a_folder_is_fetched_again(desktop: Desktop, machines: Lab) -> None:
+    """And the reverse, with what comes after it."""
+    run_id = run_to_the_end(desktop, "mkdir -p outputs/ck; echo 1 >outputs/ck/a; echo r | tee outputs/b >outputs/zz")
+    outputs = machines.homes[0] / "stratus/runs" / run_id / "workdir/outputs"
+    desktop.service.fetch(run_id)
+    shutil.rmtree(outputs / "ck")
+    (outputs / "ck").write_text("2")
+    (outputs / "b").unlink()
+    (outputs / "b").mkdir()
+    (outputs / "b/c").write_text("3")
+    (outputs / "zz").write_text("final")
+
+    record = desktop.service.fetch(run_id)
+
+    assert record.failed == {}
+    assert everything(record.folder / "outputs") == {"ck": b"2", "b/c": b"3", "zz": b"final"}
+
+
 def test_a_fetch_stops_at_the_limit_of_the_settings_and_says_so(desktop: Desktop) -> None:
     run_id = run_to_the_end(desktop, "mkdir outputs; head -c 3000000 /dev/zero >outputs/bomb; echo small >outputs/a")
     limited = desktop.with_settings("max_fetch_gib = 0.001\n")

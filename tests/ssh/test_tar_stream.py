@@ -111,6 +111,52 @@ def test_files_here_are_replaced_and_others_stay(lab: Lab, ssh_client: SshClient
     assert content(tmp_path) == {"log": b"new", "mine": b"mine"}
 
 
+def test_a_folder_here_is_replaced_by_a_file_and_a_file_by_a_folder(
+    lab: Lab, ssh_client: SshClient, tmp_path: Path
+) -> None:
+    out = lab.homes[0] / "changed"
+    (out / "from").mkdir(parents=True)
+    (out / "from" / "a").write_text("here")
+    (out / "file").write_text("file")
+    (out / "link").symlink_to("zz")
+    (out / "up").symlink_to("from/a")
+    (out / "zz").write_text("last")
+    for name in ("file/deep", "link", "up/from"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "old").write_text("old")
+    (tmp_path / "from").write_text("old")
+
+    ssh_client.fetch(lab.host(), "changed", tmp_path)
+
+    assert content(tmp_path) == {"from/a": b"here", "file": b"file", "link": b"last", "up": b"here", "zz": b"last"}
+
+
+def test_a_folder_here_is_replaced_without_following_its_links(
+    lab: Lab, ssh_client: SshClient, hostile: HostileTar, tmp_path: Path
+) -> None:
+    outside, local = tmp_path / "outside", tmp_path / "local"
+    outside.mkdir()
+    (outside / "mine").write_text("mine")
+    (local / "file").mkdir(parents=True)
+    (local / "file" / "door").symlink_to(outside)
+    (local / "kept").mkdir()
+    (local / "kept" / "a").write_text("a")
+    (local / "way").write_text("old")
+    hostile.answers(
+        member("file"),
+        member("kept", b"", type=tarfile.SYMTYPE, linkname="kept/a"),
+        member("way/without/a folder"),
+        member("last", b"last"),
+    )
+    left_out: dict[str, str] = {}
+
+    ssh_client.fetch(lab.host(1), "out", local, on_skipped=left_out.__setitem__)
+
+    assert content(outside) == {"mine": b"mine"}
+    assert content(local) == {"file": b"evil", "kept/a": b"a", "way/without/a folder": b"evil", "last": b"last"}
+    assert left_out == {"kept": "a link to kept/a"}
+
+
 def test_nothing_there_is_said_so(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"^ml-0: nothing at no/such: no such folder$"):
         ssh_client.fetch(lab.host(), "no/such", tmp_path / "local")
