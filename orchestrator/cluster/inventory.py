@@ -223,18 +223,29 @@ class Inventory:
         """Return the cost of hosts for some time, from the last description of the instances.
 
         :param names: of the hosts.
-        :param seconds: the time, the same for each.
+        :param seconds: the time, the same for each, but of none longer than it has existed.
         """
         # Not described again: an instance that AWS reclaimed in the meantime was billed all the same.
         billed = [instance for instance in self._described if instance.name in names]
         self.refresh_spot_prices(billed)
+        now = self.context.clock.now()
+        used = [(instance, min(seconds, _age_s(instance, now))) for instance in billed]
+
+        def total(usd_per_hour: Callable[[Instance], Decimal | None]) -> Decimal | None:
+            return cost.total(cost.cost_for(usd_per_hour(instance), used_s) for instance, used_s in used)
+
         return cost.Bill(
-            seconds * len(billed),
-            cost.cost_for(cost.total(map(self.meter.vm_usd_per_hour, billed)), seconds),
-            cost.cost_for(cost.total(map(self.disk_usd_per_hour, billed)), seconds),
+            sum(used_s for _, used_s in used),
+            total(self.meter.vm_usd_per_hour),
+            total(self.disk_usd_per_hour),
             _spot_share(billed),
-            cost.cost_for(sum(map(self.meter.address_usd_per_hour, billed), Decimal(0)), seconds),
+            total(self.meter.address_usd_per_hour),
         )
+
+
+def _age_s(instance: Instance, now: datetime) -> float:
+    """Return the seconds since an instance was launched: times of a run are those of a host, which may lie."""
+    return max(0.0, (now - (instance.created_at or instance.launched_at)).total_seconds())
 
 
 def _spot_share(instances: Sequence[Instance]) -> str:

@@ -75,6 +75,9 @@ class Bill:
         return total([self.vms_usd, self.disks_usd, self.addresses_usd])
 
 
+UNKNOWN_BILL = Bill(0.0, None, None, addresses_usd=None)
+"""Cost of a run of unknown duration."""
+
 _SMALLEST = Decimal("0.0001")
 
 

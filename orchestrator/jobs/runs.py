@@ -152,6 +152,17 @@ class Run:
             return None
         return max((end - started_at).total_seconds() for end in ends if end)
 
+    def elapsed_s(self, now: datetime) -> float | None:
+        """Return the duration of its main tasks, until now while it is running; None if it is unknown.
+
+        :param now: current time, UTC.
+        """
+        seconds, started_at = self.seconds, self.started_at
+        if seconds is None and started_at and self.state == "running":
+            seconds = (now - started_at).total_seconds()
+        # The clocks of host and reader may differ, and a job may write any time.
+        return None if seconds is None else max(0.0, seconds)
+
     @property
     def summary(self) -> RunSummary:
         """The run as one line of a list."""

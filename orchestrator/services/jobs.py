@@ -383,6 +383,7 @@ class JobService:
         options = self.context.settings.job
         budget = results.fetch_budget(self.context.runs_folder, options.max_fetch_gib, options.max_fetch_files)
         received = results.fetch(self.ssh, located, folder, budget)
-        bill = self.context.run_cost(run.hosts, run.seconds or 0.0)
+        elapsed_s = run.elapsed_s(self.clock.now())
+        bill = cost.UNKNOWN_BILL if elapsed_s is None else self.context.run_cost(run.hosts, elapsed_s)
         seconds = self.clock.monotonic() - started_at
         return record.complete_record(folder, run, received, bill, seconds=seconds, fetched_at=self.clock.now())

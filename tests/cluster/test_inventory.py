@@ -112,11 +112,23 @@ def test_a_bill_makes_no_api_call_for_on_demand_instances(simulate: Simulate) ->
     inventory = launched(project)
     described = inventory.instances()
     calls = len(project.cloud.calls)
+    project.clock.sleep(7200)
     bill = inventory.bill(["ml-0"], 1800.0)
 
     assert len(project.cloud.calls) == calls
     assert (bill.billed_seconds, bill.spot) == (1800.0, "no")
     assert bill.total == pytest.approx((inventory.usd_per_hour(described[0]) or Decimal(0)) / 2)
+
+
+def test_a_bill_counts_no_more_time_than_an_instance_exists(simulate: Simulate) -> None:
+    project = simulate()
+    inventory = launched(project)
+    began = min(instance.created_at or instance.launched_at for instance in inventory.instances())
+    project.clock.sleep(3600)
+    age_s = (project.clock.now() - began).total_seconds()
+    bill = inventory.bill(["ml-0", "ml-1"], 699 * 24 * 3600.0)
+
+    assert 2 * 3600 <= bill.billed_seconds <= 2 * age_s
 
 
 def test_a_bill_with_an_unknown_price_is_unknown(simulate: Simulate) -> None:

@@ -43,6 +43,25 @@ def test_the_state_of_a_run_is_the_worst_of_its_main_tasks(
     assert (run.summary.state, run.summary.seconds) == (state, seconds)
 
 
+@pytest.mark.parametrize(
+    ("tasks", "elapsed_s"),
+    [
+        ((task("ml-0"), task("ml-1", seconds=7)), 7.0),
+        ((task("ml-0"), task("ml-1", "", is_alive=True)), 60.0),
+        ((task("ml-0", seconds=-5), task("ml-1", seconds=-7)), 0.0),
+        ((task("ml-0"), task("ml-1", "")), None),
+        ((replace(task("ml-0", "", is_alive=True), started_at=None),), None),
+    ],
+)
+def test_a_run_that_goes_on_has_taken_the_time_until_now(tasks: tuple[TaskState, ...], elapsed_s: float | None) -> None:
+    run = replace(RUN, tasks=tasks)
+
+    assert run.elapsed_s(START + timedelta(minutes=1)) == elapsed_s
+    if elapsed_s == 60:
+        # The host's clock is ahead.
+        assert run.elapsed_s(START - timedelta(minutes=1)) == 0
+
+
 def test_helpers_do_not_count() -> None:
     helper = TaskState("ml-0", "worker", False, "1", START, START)
 

@@ -15,6 +15,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.services.jobs import JobService
 from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
+from tests.support.localcloud.clients import wait_until
 
 __all__ = ["desktop", "machines"]
 
@@ -52,6 +53,18 @@ def test_a_run_is_cancelled_on_every_host(desktop: Desktop) -> None:
     assert not is_sleeping()
     with pytest.raises(JobFailed, match="was cancelled"):
         jobs.follow(handle.run_id, on_line=lambda host, line: None)
+
+
+def test_a_run_that_goes_on_costs_its_time_until_now(desktop: Desktop) -> None:
+    write_job(desktop.job, multi=f"sleep {SLEEP_S}")
+    handle = desktop.service.start(multi=True, names=TWO)
+    wait_until(lambda: desktop.service.runs()[-1].started_at is not None)
+    record = desktop.service.fetch(handle.run_id)
+    desktop.service.cancel(handle.run_id)
+
+    assert record.state == "running"
+    assert record.bill is not None
+    assert record.bill.billed_seconds > 0
 
 
 def test_a_job_that_fails_on_one_machine_is_fetched_and_reported(desktop: Desktop) -> None:
