@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 
-from orchestrator.config import checks, ini, legacy, schema
+from orchestrator.config import checks, ending, ini, legacy, schema
 from orchestrator.config.options import (
     TABLES,
     AwsSettings,
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 
-def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
+def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending: bool = False) -> Settings:
     """Read a config file.
 
     Paths in it may begin with ``~`` and become absolute; relative ones start at the folder above ``config/``, or at the
@@ -50,6 +50,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
 
     :param env: environment that ``${VAR}`` and ``~`` are looked up in.
     :param files: True if the files that it names (key, CA bundle, job) must exist; terminating VMs needs none of them.
+    :param only_ending: True if the settings serve to end VMs only: a mistake that does not concern it counts as unset.
     :raises ConfigError: with every mistake of the file, each with its line.
     """
     layout = schema.layout(TABLES, NextStep("Config", "init") + "  writes a commented one to start from.")
@@ -73,7 +74,11 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True) -> Settings:
     if files:
         # Now that all paths are absolute.
         checks.check_files(reader, settings)
-    reader.raise_problems()
+    if only_ending:
+        known = [(section, name) for section, names in layout.known_options.items() for name in names]
+        reader.problems = ending.needed_by_ending(document, reader.problems, known)
+    # Verbs that need no files launch nothing.
+    reader.raise_problems(ending.EXPLANATION if only_ending else "Nothing was launched." if files else "")
     origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
     return replace(settings, warnings=tuple(sorted(reader.warnings, key=lambda warning: warning.line)), origins=origins)
 

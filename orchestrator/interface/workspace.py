@@ -96,6 +96,8 @@ class Workspace:
         self._file_state: FileState | None = None
         self._shown_warnings: tuple[Problem, ...] = ()
         self._settings: Settings | None = None
+        # Of a file with mistakes: they serve to end VMs, and no other verb.
+        self._only_ending = False
         self._session: Session | None = None
         self._closing = contextlib.ExitStack()
         # The prompt's status poller uses the session from a thread of its own while a verb may use it.
@@ -133,32 +135,49 @@ class Workspace:
         self._config, self._file_state = config, _file_state(config)
         self._replace_settings(settings)
 
-    def settings(self, *, files: bool = True) -> Settings:
+    def settings(self, *, files: bool = True, only_ending: bool = False) -> Settings:
         """Return the settings as the file is now.
 
         :param files: True if the files that it names have to exist; terminating VMs needs none of them.
+        :param only_ending: True if they serve to end VMs only, which other settings' mistakes do not prevent.
         :raises ConfigError: the first reading found mistakes.
         """
         with self._lock:
             state = _file_state(self.config)
             if self._settings is None or state != self._file_state:
-                self._read(state, files=files)
+                self._read(state, files=files, only_ending=only_ending)
             assert self._settings is not None
             return self._settings
 
-    def _read(self, state: FileState, *, files: bool) -> None:
+    def _read(self, state: FileState, *, files: bool, only_ending: bool) -> None:
         try:
             settings = self._adapt(_load(self.config, files=files))
         except ConfigError as error:
-            if self._settings is None:
-                raise
+            if self._settings is None or self._only_ending:
+                self._read_for_ending(error, is_enough=only_ending)
+                return
             count = units.count(len(error.problems), "mistake")
             self.console.print_error([*map(str, error.problems), f"{count}. The earlier settings stay."])
             # Noted as read: the same mistakes are not repeated at every verb.
             self._file_state = state
             return
         # Settings that were read without their files are read again by the next verb that needs them.
-        self._file_state = state if files else None
+        self._file_state, self._only_ending = state if files else None, False
+        self._replace_settings(settings)
+
+    def _read_for_ending(self, error: ConfigError, *, is_enough: bool) -> None:
+        """Read a file with mistakes for a verb that ends VMs, and show them.
+
+        :param error: the mistakes.
+        :param is_enough: False: any other verb, for which the mistakes are raised.
+        """
+        if not is_enough:
+            raise error
+        settings = self._adapt(_load(self.config, files=False, only_ending=True))
+        count = units.count(len(error.problems), "mistake")
+        self.console.print_error([*map(str, error.problems), f"{count}. Ending VMs does not need these settings."])
+        # Read again by the next verb, which may need them.
+        self._file_state, self._only_ending = None, True
         self._replace_settings(settings)
 
     def _replace_settings(self, settings: Settings) -> None:
@@ -187,13 +206,14 @@ class Workspace:
             json_file.save(self.home, SHOWN_WARNINGS, {**known, key: texts})
         return True
 
-    def session(self, *, files: bool = True) -> Session:
+    def session(self, *, files: bool = True, only_ending: bool = False) -> Session:
         """Return the session for the settings as they are now.
 
         :param files: as in :meth:`settings`.
+        :param only_ending: as in :meth:`settings`.
         """
         with self._lock:
-            settings = self.settings(files=files)
+            settings = self.settings(files=files, only_ending=only_ending)
             # Opened by the first verb that needs it: a session imports boto3 and looks for credentials.
             if self._session is None:
                 self._session = self._session_factory(
@@ -251,10 +271,10 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _load(path: Path, *, files: bool) -> Settings:
+def _load(path: Path, *, files: bool, only_ending: bool = False) -> Settings:
     from orchestrator.config import settings
 
-    return settings.load(path, os.environ, files=files)
+    return settings.load(path, os.environ, files=files, only_ending=only_ending)
 
 
 def _file_state(path: Path) -> FileState:

@@ -157,3 +157,19 @@ def test_hints_of_config_are_python_at_the_prompt(config: Path, tmp_path: Path) 
     assert str(caught.value.fix).split("  ")[:2] == ['Config("check")', 'Config("init")']
     with pytest.raises(UsageError, match="no such file"):
         verbs.config(workspace(config), use=str(tmp_path / "other.ini"))
+
+
+def test_settings_of_a_file_with_mistakes_end_vms_and_serve_nothing_else(config: Path) -> None:
+    write(config, "many")
+    opened = workspace(config)
+
+    opened.session(files=False, only_ending=True)
+    for options in ({}, {"files": False}):
+        with pytest.raises(ConfigError, match="1 mistake"):
+            opened.session(**options)
+    opened.session(files=False, only_ending=True)
+    assert len(Session.opened) == 1
+    write(config, 3)
+    assert opened.settings().cluster.count == 3
+    write(config, "many")
+    assert opened.settings(files=False, only_ending=True).cluster.count == 3

@@ -96,7 +96,7 @@ def status(workspace: Workspace) -> ClusterStatus:
     Costs  nothing.
     """
     # Works from the tags alone, as terminating does.
-    return show(workspace, workspace.session(files=False).cluster.status())
+    return show(workspace, workspace.session(files=False, only_ending=True).cluster.status())
 
 
 OwnerName = Annotated[str, VerbParameter(metavar="ID")]
@@ -119,7 +119,7 @@ def terminate(
     if everywhere and owner:
         raise UsageError("everywhere and owner exclude each other", fix=NextStep("TerminateAll", owner=owner))
     # Terminating must work when a key file or the job's folder is missing.
-    session = workspace.session(files=False)
+    session = workspace.session(files=False, only_ending=True)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
         report = session.cluster.terminate(everywhere=everywhere, owner=owner)
     report = replace(report, not_fetched=session.jobs.not_fetched(report.terminated_ids))
@@ -154,7 +154,7 @@ def stop(workspace: Workspace) -> Sequence[InstanceResult]:
 
     Costs  the disks: a stopped VM itself costs nothing.
     """
-    session = workspace.session(files=False)
+    session = workspace.session(files=False, only_ending=True)
     with interruptible(workspace, "Some may have changed.", STATUS + "  shows which"):
         results = session.cluster.stop()
     stopped = [result.id for result in results if result.state in ("stopping", "stopped")]
@@ -214,7 +214,7 @@ def _recover(workspace: Workspace, then: str) -> RecoverReport:
     from orchestrator.cluster.recovery import RecoverReport
 
     # Both work from the journal and the tags.
-    session = workspace.session(files=False)
+    session = workspace.session(files=False, only_ending=then != "finish")
     if not then:
         interrupted, elsewhere = session.cluster.interrupted_launches(), session.cluster.elsewhere()
         return RecoverReport(interrupted, elsewhere=elsewhere, same_role=session.cluster.same_role())

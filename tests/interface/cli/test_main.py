@@ -113,6 +113,31 @@ def test_all_mistakes_of_the_config_are_reported_with_their_lines(stratus: Strat
     assert "config/config.ini:3:" in done.stderr
 
 
+@pytest.mark.parametrize("mistake", ["[cluster]\nmax_hours = x", "[install]\nca_bundle = ${NOT_SET}", "[job]\nrun ="])
+@pytest.mark.parametrize("verb", ["status", "stop", "recover", "terminate"])
+def test_a_mistake_that_does_not_concern_ending_is_shown_and_ends_no_less(
+    launched: Stratus, place: Path, verb: str, mistake: str
+) -> None:
+    (place / "config/config.ini").write_text(f"{mistake}\n")
+
+    done = launched(verb)
+    assert done.returncode == 0
+    first, second = done.stderr.splitlines()
+    assert first.startswith("config/config.ini:2: ")
+    assert second == "1 mistake. Ending VMs does not need these settings."
+    assert launched("launch", "--yes").returncode == 2
+
+
+@pytest.mark.parametrize("mistake", ["[cluster]\nnmae = x", "[aws]\nregion = x y", "[clutser]\nname = x", "[ssh]\nx"])
+def test_a_mistake_in_what_tells_which_vms_to_end_ends_none(launched: Stratus, place: Path, mistake: str) -> None:
+    (place / "config/config.ini").write_text(f"{mistake}\n[disk]\nsize = x\n")
+
+    done = launched("terminate")
+    assert done.returncode == 2
+    assert "1 mistake. Ending VMs needs [cluster] name, owner, owner_id; [aws] region, " in done.stderr
+    assert "launched" not in done.stderr
+
+
 def test_a_failed_job_is_exit_code_1_and_its_last_lines_are_printed_once(launched: Stratus) -> None:
     done = launched("run", bad="job-fails")
 
