@@ -1,9 +1,9 @@
 """Ingress: the addresses at which an instance's SSH port answers, by the rules of its security groups.
 
 On loopback every packet comes from this computer, so that a rule cannot be applied to each sender. Instead, a port as a
-whole answers or is silent, on docker hosts too: at the public address if the user's computer is admitted; at the
+whole answers or is silent, on all kinds of hosts: at the public address if the user's computer is admitted; at the
 private address if another instance is, or the user's computer, which may be connected to the VPC. Other ports are not
-filtered.
+filtered, nor are packets between VMs of the kind ``vm``.
 """
 
 from __future__ import annotations

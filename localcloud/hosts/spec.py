@@ -24,7 +24,7 @@ class HostSpec:
     :param boot_seconds: time from start to an open SSH port.
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
     :param public_address: address of this start; empty for none.
-    :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all; VMs ignore it.
+    :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all.
     :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from localcloud.core.addresses import AddressBlock
 from localcloud.hosts.docker.host_config import network_variables
@@ -24,6 +24,7 @@ from localcloud.hosts.spec import HostSpec
 from localcloud.hosts.vm import boot_files, qemu
 from localcloud.hosts.vm.image import VmImage
 from localcloud.hosts.vm.qemu import Accelerator, VmFiles
+from localcloud.hosts.vm.ssh_gate import SshGate
 
 _log = logging.getLogger(__name__)
 # Time in which a system may shut down before it loses its power.
@@ -43,6 +44,7 @@ class _Slot:
 
     spec: HostSpec
     executor: ThreadPoolExecutor
+    gate: SshGate
     on: bool = True
     process: subprocess.Popen[bytes] | None = None
     ending: threading.Event = field(default_factory=threading.Event)
@@ -85,7 +87,7 @@ class VmHosts:
             slot = self._slots.get(spec.instance_id)
             if slot is None:
                 lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
-                slot = self._slots[spec.instance_id] = _Slot(spec, lane)
+                slot = self._slots[spec.instance_id] = _Slot(spec, lane, SshGate(self._block))
             elif slot.on:
                 raise HostError(f"{spec.instance_id} is already on")
             slot.spec, slot.on = spec, True
@@ -108,6 +110,7 @@ class VmHosts:
         with self._lock:
             slot = self._slots.pop(instance_id, None)
         if slot is not None:
+            slot.gate.close()
             slot.executor.shutdown(wait=False)
             shutil.rmtree(slot.spec.folder, ignore_errors=True)
 
@@ -116,7 +119,13 @@ class VmHosts:
         self._submit(instance_id, self._reboot)
 
     def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
-        """Do nothing: security groups do not decide about VM hosts."""
+        """Let the SSH port answer at these addresses of a VM only; returns at once. Open connections stay."""
+        with self._lock:
+            slot = self._slots.get(instance_id)
+            if slot is not None:
+                # For the next boot as well.
+                slot.spec = replace(slot.spec, open_addresses=tuple(addresses))
+        self._submit(instance_id, _update_gate)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a VM: connections stay open, and nothing answers. Does nothing if it is off."""
@@ -138,6 +147,7 @@ class VmHosts:
             slot.executor.submit(_cut_power, slot)
         for slot in slots:
             slot.executor.shutdown(wait=True)
+            slot.gate.close()
         self._shutdowns.put(None)
 
     def _submit(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
@@ -174,6 +184,7 @@ class VmHosts:
         spec.folder.mkdir(parents=True, exist_ok=True)
         if not files.disk.exists():
             qemu.create_disk(self._image, files.disk)
+        slot.gate.prepare(spec)
         files.boot.write_bytes(boot_files.archive(spec, self._block, self._variables))
         with (spec.folder / "qemu.log").open("ab") as log:
             process = slot.process = subprocess.Popen(
@@ -187,7 +198,8 @@ class VmHosts:
 
     def _watch(self, slot: _Slot, process: subprocess.Popen[bytes]) -> None:
         started_at = time.monotonic()
-        if await_ssh(self._block.local_address(slot.spec.address), slot.spec.port, process):
+        addresses = [*filter(slot.spec.is_open, slot.spec.addresses)]
+        if addresses and await_ssh(self._block.local_address(addresses[0]), slot.spec.port, process):
             boot_s = time.monotonic() - started_at
             _log.info("%s: SSH is up after %.0f s", slot.spec.instance_id, boot_s)
             self._image.note_boot(boot_s)
@@ -227,6 +239,16 @@ def await_ssh(address: str, port: int, process: subprocess.Popen[bytes]) -> bool
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_POLL_S)
     return False
+
+
+def _update_gate(slot: _Slot) -> None:
+    if slot.process is None or slot.process.stdin is None:
+        return
+    try:
+        slot.gate.update(slot.spec, slot.process.stdin)
+    except OSError as error:
+        # It has just ended, or is frozen: the rules are applied at every boot.
+        _log.warning("%s: its security groups are not applied: %s", slot.spec.instance_id, error)
 
 
 def _send_signal(slot: _Slot, number: int) -> None:

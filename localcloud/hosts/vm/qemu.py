@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,9 @@ PROGRAM = "qemu-system-x86_64"
 # QEMU's own network of each VM, in which the metadata service's address must lie.
 _GATEWAY, _RESOLVER, VM_ADDRESS = "169.254.169.2", "169.254.169.3", "169.254.169.15"
 _USER_NETWORK = f"net=169.254.169.0/24,host={_GATEWAY},dns={_RESOLVER},dhcpstart={VM_ADDRESS}"
+PUBLIC = "public"
+"""Id of the network that connects a VM with this computer."""
+
 _MULTICAST_PORT = 22777
 _MEMORY_MIB = 1024
 _CORES = 2
@@ -137,8 +139,8 @@ def command(spec: HostSpec, block: AddressBlock, image: VmImage, accelerator: Ac
         *("-drive", f"file={_quoted(files.disk)},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
         *("-drive", f"file={_quoted(files.boot)},if=virtio,format=raw,readonly=on"),
         *("-smbios", _smbios(spec.instance_id)),
-        *("-netdev", f"user,id=public,{_USER_NETWORK},{_forwards(spec, block)}"),
-        *("-device", f"virtio-net-pci,netdev=public,mac={_mac(spec.address, 0)}"),
+        *("-netdev", f"user,id={PUBLIC},{_USER_NETWORK},{_forwards(spec, block)}"),
+        *("-device", f"virtio-net-pci,netdev={PUBLIC},mac={_mac(spec.address, 0)}"),
         # The network between the VMs of one cloud.
         *("-netdev", f"socket,id=private,mcast=239.77.0.{block.index + 1}:{_MULTICAST_PORT},localaddr=127.0.0.1"),
         *("-device", f"virtio-net-pci,netdev=private,mac={_mac(spec.address, 1)}"),
@@ -158,10 +160,15 @@ def network_script(spec: HostSpec, block: AddressBlock) -> str:
     return "".join(f"/bin/busybox ip {command}\n" for command in commands)
 
 
+def ssh_forward(address: str, port: int) -> str:
+    """Return what forwards an SSH port of this computer to a VM, as options and monitor of QEMU take it."""
+    return f"tcp:{address}:{port}-{VM_ADDRESS}:{port}"
+
+
 def _forwards(spec: HostSpec, block: AddressBlock) -> str:
     own_address = block.local_address(spec.address)
-    addresses: Sequence[str] = [own_address, *([spec.public_address] if spec.public_address else [])]
-    forwards = [f"hostfwd=tcp:{address}:{spec.port}-{VM_ADDRESS}:{spec.port}" for address in addresses]
+    addresses = [block.local_address(address) for address in spec.addresses if spec.is_open(address)]
+    forwards = [f"hostfwd={ssh_forward(address, spec.port)}" for address in addresses]
     relay = [sys.executable, "-IS", str(Path(__file__).with_name("relay.py"))]
     relay += [own_address, block.endpoint, str(ENDPOINT_PORT)]
     for port in (80, ENDPOINT_PORT):

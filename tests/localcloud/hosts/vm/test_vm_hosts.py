@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from localcloud.hosts.interface import HostError
 from localcloud.hosts.vm import qemu
 from localcloud.hosts.vm.qemu import VmFiles
 from tests.support.localcloud.tiny_kernel import kernel
-from tests.support.localcloud.vm_lab import Lab
+from tests.support.localcloud.vm_lab import BLOCK, Lab
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -72,6 +73,37 @@ def test_a_vm_that_powers_itself_off_is_reported_and_starts_again(lab: Lab) -> N
     lab.image.kernel.write_bytes(kernel())
     lab.hosts.start(spec)
     wait_until(lambda: lab.boots(spec) == 3)
+
+
+def test_the_ssh_port_is_silent_at_addresses_that_no_group_opens(lab: Lab) -> None:
+    """QEMU accepts connections to a port that it forwards, whatever answers in the VM."""
+    spec = lab.spec()
+    lab.hosts.start(replace(spec, open_addresses=(spec.public_address,)))
+    wait_until(lambda: lab.boots(spec) == 1)
+    private = BLOCK.local_address(spec.address)
+
+    def answers() -> tuple[str, str]:
+        return answer(spec.public_address), answer(private)
+
+    assert answers() == ("open", "silent")
+    lab.hosts.open_at(spec.instance_id, [spec.address])
+    wait_until(lambda: answers() == ("silent", "open"))
+    lab.hosts.reboot(spec.instance_id)
+    wait_until(lambda: lab.boots(spec) == 2)
+    assert answers() == ("silent", "open")
+    lab.hosts.open_at(spec.instance_id, [spec.address, spec.public_address])
+    wait_until(lambda: answers() == ("open", "open"))
+
+
+def answer(address: str) -> str:
+    """Return what a connection to the SSH port at an address meets: ``open``, ``silent`` or ``refused``."""
+    try:
+        socket.create_connection((address, 22022), 1).close()
+    except TimeoutError:
+        return "silent"
+    except ConnectionRefusedError:
+        return "refused"
+    return "open"
 
 
 def test_a_frozen_vm_can_be_stopped(lab: Lab) -> None:
