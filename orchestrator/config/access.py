@@ -26,7 +26,17 @@ CREDENTIAL_VALUE = re.compile(r"://[^/?#\s:@]*:[^/?#\s@]+@|-----BEGIN [A-Z ]*PRI
 CREDENTIAL_FILES = (
     *(".aws", ".ssh", ".azure", ".kube", ".gnupg", ".env", ".env.*", ".envrc", ".netrc", "_netrc", ".boto", ".s3cfg"),
     *("*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519"),
-    *("id_ed25519_sk", ".git-credentials", ".pypirc", ".npmrc", ".pgpass", ".my.cnf", ".dockercfg", "kaggle.json"),
+    *(
+        "id_ed25519_sk",
+        "*.ed25519",
+        ".git-credentials",
+        ".pypirc",
+        ".npmrc",
+        ".pgpass",
+        ".my.cnf",
+        ".dockercfg",
+        "kaggle.json",
+    ),
     *(".docker/config.json", "application_default_credentials.json", ".config/gcloud", ".config/gh", ".config/rclone"),
     *(".cache/huggingface/token", ".huggingface/token", ".vault-token", ".password-store"),
 )

@@ -50,7 +50,7 @@ def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
 CREDENTIALS = (
     *(".aws", ".config/gcloud", ".docker/config.json", ".env", ".env.local", ".git-credentials", ".kube", ".netrc"),
     *(".pypirc", ".ssh", "sub/.env", "sub/HOST.PEM", "sub/application_default_credentials.json", "sub/id_ed25519"),
-    "sub/server.key",
+    *("sub/server.key", "sub/stratus-ml-0a1b-us-west-2.ed25519"),
 )
 
 
