@@ -25,7 +25,6 @@ from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.server import daemon
 from localcloud.server.registry import Registry
 from orchestrator.core.errors import HostError
-from orchestrator.core.host import Host
 from orchestrator.session import Session
 from orchestrator.ssh import CommandResult
 from tests.support.docker.boot_probe import probe
@@ -98,8 +97,8 @@ def session(project: Project) -> Iterator[Session]:
 @pytest.fixture(scope="module")
 def run(session: Session) -> Run:
     """Run a command on a host, over the session's pinned SSH."""
-    hosts: dict[str, Host] = {host.name: host for host in session.inventory.hosts()}
-    return lambda name, command: session.context.ssh.run(hosts[name], command, timeout_s=60)
+    # Looked up each time: a public address changes over stop and start.
+    return lambda name, command: session.context.ssh.run(session.inventory.hosts([name])[0], command, timeout_s=60)
 
 
 def test_a_host_is_a_machine_of_its_own_with_sudo_and_no_engine(run: Run) -> None:
