@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
 from orchestrator.core.output_line import OutputLine
+from orchestrator.ssh.receive_limits import limit_unread
 
 if TYPE_CHECKING:
     import paramiko
@@ -339,6 +340,15 @@ def _translate_errors(send: Callable[[], T]) -> T:
         return send()
     except (OSError, EOFError, paramiko.SSHException) as error:
         raise ChannelClosed(str(error)) from error
+
+
+def open_session(transport: paramiko.Transport, timeout_s: float) -> paramiko.Channel:
+    """Return a channel for a command, which holds no more output than its window."""
+    # Longer than the caller's own limit: paramiko reports a timeout and a refusal as the same error.
+    channel = transport.open_session(window_size=WINDOW_BYTES, timeout=timeout_s + 1)
+    # Nothing can have come yet: a host sends output once the command has started. A tunnel's target may speak first.
+    limit_unread(channel, WINDOW_BYTES)
+    return channel
 
 
 def close_in_background(channel: paramiko.Channel) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
-from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background
+from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background, open_session
 from orchestrator.ssh.connect import Connection, call_with_timeout
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
@@ -320,7 +320,7 @@ class SshClient:
         deadline = (
             started + (timeouts.silence_s or SILENCE_TIMEOUT_S) if timeouts.deadline is None else timeouts.deadline
         )
-        channel = self._pool.open_channel(host, deadline, _open_session)
+        channel = self._pool.open_channel(host, deadline, open_session)
         try:
             call_with_timeout(partial(_begin, channel, command, merge, eof), deadline - time.monotonic())
             return ChannelSession(host, channel, timeouts, started)
@@ -332,11 +332,6 @@ class SshClient:
                 raise HostError("ssh: the server refused to run a command", where=host.name) from error
             waited = time.monotonic() - started
             raise ConnectError("lost", f"ssh: no answer within {waited:.0f} s", where=host.name) from error
-
-
-def _open_session(transport: paramiko.Transport, timeout_s: float) -> paramiko.Channel:
-    # Longer than the caller's own limit: paramiko reports a timeout and a refusal as the same error.
-    return transport.open_session(window_size=WINDOW_BYTES, timeout=timeout_s + 1)
 
 
 def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> None:

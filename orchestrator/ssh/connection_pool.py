@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
-from orchestrator.ssh.channel import WINDOW_BYTES
 from orchestrator.ssh.connect import Connection, call_with_timeout, open_connection
-from orchestrator.ssh.receive_limits import limit_unread
 
 if TYPE_CHECKING:
     import paramiko
@@ -156,9 +154,7 @@ class ConnectionPool:
             # Half the time for a pooled connection: the rest is for a new one, should this one be stale.
             timeout_s = min(self.timeout_s, left / 2) if prompt and not is_new else left
             try:
-                channel = call_with_timeout(partial(open_on, connection.transport, timeout_s), timeout_s)
-                limit_unread(channel, WINDOW_BYTES)
-                return channel
+                return call_with_timeout(partial(open_on, connection.transport, timeout_s), timeout_s)
             except (OSError, EOFError, paramiko.SSHException) as error:
                 timed_out = isinstance(error, TimeoutError)
                 if connection.transport.is_active() and not (timed_out and prompt):
