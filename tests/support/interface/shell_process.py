@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from tests.support.paths import ROOT
 pexpect = pytest.importorskip("pexpect")
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07|\x1b[=>]|\r")
+TABS, TAB_WAIT_S = 10, 3.0
 
 
 class ShellProcess:
@@ -53,6 +56,28 @@ class ShellProcess:
                 self.seen += self.child.read_nonblocking(4096, timeout=20)
             except (pexpect.TIMEOUT, pexpect.EOF) as error:
                 raise AssertionError(f"{pattern!r} never came; there was:\n{text}") from error
+
+    def complete(self, typed: str, shown: str) -> None:
+        """Type a beginning and Tab, wait until a pattern is shown, and clear the line."""
+        self.child.send(typed)
+        self.until(re.escape(typed))
+        for _ in range(TABS):
+            # prompt_toolkit ignores a Tab that comes while the completion before it is being made.
+            self.child.send("\t")
+            if self._comes(shown, TAB_WAIT_S):
+                break
+        self.until(shown)
+        self.child.send("\x15")
+
+    def _comes(self, pattern: str, seconds: float) -> bool:
+        """Read for some time; return True when a pattern has come, which is left to be read."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if re.search(pattern, ESCAPES.sub("", self.seen)):
+                return True
+            with contextlib.suppress(pexpect.TIMEOUT):
+                self.seen += self.child.read_nonblocking(4096, timeout=0.2)
+        return False
 
     def do(self, line: str, then: str = r"\]: $") -> str:
         """Type a line and return what was answered, up to the next prompt."""
