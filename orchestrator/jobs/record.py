@@ -102,13 +102,21 @@ def start_record(
 
 
 def complete_record(
-    folder: Path, run: Run, received: Outcomes[int], bill: Bill, *, seconds: float, fetched_at: datetime
+    folder: Path,
+    run: Run,
+    received: Outcomes[int],
+    bill: Bill,
+    *,
+    seconds: float,
+    fetched_at: datetime,
+    instances: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Add the results of a run to its record, and return them.
 
     :param folder: of the run, as it was fetched.
     :param received: bytes received per host.
     :param seconds: duration of the transfer.
+    :param instances: host -> id of its instance; recorded for a run that was started from another computer.
     """
     # Empty for a run that was started from another computer.
     started = json_file.load(folder, FILE)
@@ -133,7 +141,8 @@ def complete_record(
         problems=(metrics.problem,) if metrics.problem else (),
         metrics_host=metrics.host,
     )
-    json_file.save(folder, FILE, {**started, **_result_facts(record, bill, fetched_at)})
+    facts = {"instances": dict(instances)} if instances else {}
+    json_file.save(folder, FILE, {**facts, **started, **_result_facts(record, bill, fetched_at)})
     return record
 
 

@@ -385,5 +385,14 @@ class JobService:
         received = results.fetch(self.ssh, located, folder, budget)
         elapsed_s = run.elapsed_s(self.clock.now())
         bill = cost.UNKNOWN_BILL if elapsed_s is None else self.context.run_cost(run.hosts, elapsed_s)
-        seconds = self.clock.monotonic() - started_at
-        return record.complete_record(folder, run, received, bill, seconds=seconds, fetched_at=self.clock.now())
+        # A host that is not up has the run, too: without it the record would refuse it later.
+        instances = {} if located.missing_members else {host.name: host.identity for host in located.members}
+        return record.complete_record(
+            folder,
+            run,
+            received,
+            bill,
+            seconds=self.clock.monotonic() - started_at,
+            fetched_at=self.clock.now(),
+            instances=instances,
+        )

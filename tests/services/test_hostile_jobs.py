@@ -201,9 +201,12 @@ def test_a_host_that_has_a_run_is_cancelled_and_fetched_whatever_another_lists(
     assert any(text.startswith(f"run {run_id}: job.json on ml-0") for text in warnings)
 
 
-def test_another_instance_cannot_replace_a_fetched_run(desktop: Desktop, machines: Lab) -> None:
+@pytest.mark.parametrize("has_record", [True, False], ids=["this computer", "another computer"])
+def test_another_instance_cannot_replace_a_fetched_run(desktop: Desktop, machines: Lab, has_record: bool) -> None:
     """A job on another VM makes a folder of the run's name there, with outputs and times of its own."""
     run_id = run_to_the_end(desktop, "mkdir outputs; echo good >outputs/good")
+    if not has_record:
+        shutil.rmtree(desktop.service.context.runs_folder / run_id)
     record = desktop.service.fetch(run_id)
     claimed = shutil.copytree(machines.homes[0] / "stratus/runs" / run_id, machines.homes[1] / "stratus/runs" / run_id)
     (claimed / "workdir/outputs/good").write_text("evil")
