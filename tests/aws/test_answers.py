@@ -44,6 +44,7 @@ def test_a_field_that_is_missing_or_damaged_is_one_error(simulate: Simulate, fau
     assert f"AWS's answer to {fault['action'][0]}" in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["amiLaunchIndex", "instancesSet", "instanceState", "launchTime"])
 def test_instances_of_an_unusable_answer_to_a_launch_are_found_by_its_token(simulate: Simulate, field: str) -> None:
     project = simulate(altered("RunInstances", field))

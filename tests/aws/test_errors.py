@@ -244,6 +244,7 @@ def test_a_stratus_error_passes_unchanged() -> None:
     assert caught.value is error
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40), st.text(max_size=200))
 def test_any_code_and_message_can_be_translated(code: str, said: str) -> None:
     error = errors.translate(refused(code, said), action="launching")

@@ -37,6 +37,7 @@ def _param(cell: Cell) -> object:
     return pytest.param(cell, id=cell.name, marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [_param(cell) for cell in _selected()])
 def test_a_fault_has_the_promised_outcome(cell: Cell) -> None:
     outcome = run_cell(cell)

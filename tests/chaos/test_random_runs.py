@@ -16,6 +16,7 @@ from tests.chaos.random_runs.run import run
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", [pytest.param(first, marks=[pytest.mark.slow] * (first > 0)) for first in range(0, 24, 8)]
 )

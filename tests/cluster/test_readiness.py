@@ -79,6 +79,7 @@ def test_slow_first_commands_are_tried_again_and_replace_no_vm(simulate: Simulat
     assert (project.launch_requests, len(project.our_states)) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_first_command_that_never_succeeds_is_the_error_of_its_host(simulate: Simulate) -> None:
     project = simulate()
 

@@ -314,6 +314,7 @@ def command(path: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, env=env, capture_output=True, encoding="utf-8", timeout=60, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_told_with_its_line_and_its_fix_and_ends_with_2_before_any_cloud(
     project: Path, mistake: str

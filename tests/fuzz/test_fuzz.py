@@ -14,6 +14,7 @@ QUICK = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in FUZZERS])
 def test_no_input_of_others_is_a_traceback(name: str) -> None:
     strategy, check = FUZZERS[name]

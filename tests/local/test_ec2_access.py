@@ -130,6 +130,7 @@ def test_a_group_of_another_owner_is_neither_used_nor_deleted(user: Ec2User) -> 
     user.clients.ec2.delete_security_group(GroupId=theirs)
 
 
+@pytest.mark.slow
 def test_deleting_a_group_in_use_fails_at_the_deadline(user: Ec2User) -> None:
     user.wait_running(user.launch(1))
 

@@ -111,6 +111,7 @@ def test_a_lost_answer_does_not_launch_a_second_set(user: Ec2User) -> None:
     assert user.journal.open_entries() == []
 
 
+@pytest.mark.slow
 def test_later_instances_get_the_next_names_and_the_same_zone(user: Ec2User) -> None:
     first = user.wait_running(user.launch(2))
     state_changes.terminate(
@@ -128,6 +129,7 @@ def test_later_instances_get_the_next_names_and_the_same_zone(user: Ec2User) -> 
     assert len(names) == len(set(names)) == 2
 
 
+@pytest.mark.slow
 def test_started_instances_get_a_new_expiry(user: Ec2User) -> None:
     (instance,) = user.wait_running(user.launch(1))
     stopped = state_changes.stop(user.clients, [instance], ownership=Ownership(user.cluster_id))

@@ -54,6 +54,7 @@ class Interrupting(list[Event]):
             press_ctrl_c()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("skips_fetch", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_in_an_experiment_fetches_what_is_there_and_terminates(project: Project, skips_fetch: bool) -> None:
@@ -75,6 +76,7 @@ def test_ctrl_c_in_an_experiment_fetches_what_is_there_and_terminates(project: P
     assert run.state == ("not fetched" if skips_fetch else "cancelled")
 
 
+@pytest.mark.slow
 def test_a_failed_experiment_leaves_nothing_running(project: Project) -> None:
     """Here the install fails, because a package does not exist."""
     project.job("requirements = r.txt\nmulti = true\n", r__txt="no-such-package-as-this-one==99\n")

@@ -71,6 +71,7 @@ def reached(session: Session, host: Host) -> str:
         return error.kind
 
 
+@pytest.mark.slow
 def test_after_the_launch_every_host_has_its_own_key(project: Project) -> None:
     """The key of the user data is refused; each key was generated on its host; tags, known hosts and hosts agree."""
     with project.session() as session:

@@ -108,6 +108,7 @@ def tags_of(admin: Any, ids: Sequence[str]) -> dict[str, Tags]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_calls_that_the_policy_does_not_name_are_refused(world: tuple[Project, Recorder]) -> None:
     """So that the life that passed here passed under the policy."""
     lab, _ = world

@@ -78,6 +78,7 @@ def test_a_scenario_with_mistakes_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 def test_a_fresh_project_is_rehearsed_with_its_own_config_and_job(tmp_path: Path, cloud: Mapping[str, str]) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     env |= {"LOCALCLOUD_HOME": cloud["LOCALCLOUD_HOME"], "STRATUS_HOME": str(tmp_path / "home")}

@@ -114,6 +114,7 @@ def test_the_whole_flow_from_launch_to_terminate(project: Project) -> None:
     assert after.instances == ()
 
 
+@pytest.mark.slow
 def test_status_asks_aws_at_most_three_times(installed_project: Project) -> None:
     """A new session asks for its identity, and once for all instances."""
     installed_project.calls.clear()
@@ -126,6 +127,7 @@ def test_status_asks_aws_at_most_three_times(installed_project: Project) -> None
     assert status.expires_at is not None
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_shell_loses_nothing(installed_project: Project) -> None:
     """A new session attaches, gets the log from its start, and fetches the results when the job is done."""
     script = "import pathlib, time\nfor i in range(8):\n    print('tick', i)\n    time.sleep(0.25)\n"
@@ -242,6 +244,7 @@ def test_a_run_that_reaches_its_limit_ends_on_all_hosts_and_says_so(installed_pr
     assert notices.hosts[1].lines != ("timeout",)
 
 
+@pytest.mark.slow
 def test_an_experiment_leaves_other_hosts_and_their_job_alone(installed_project: Project) -> None:
     """It runs on the host that it launched only; the job on the others, and they themselves, continue."""
     project = installed_project
@@ -317,6 +320,7 @@ def test_hosts_fetch_data_from_s3_with_their_role(installed_project: Project) ->
     assert seen == ["['0.txt', '1.txt', '2.txt', '3.txt']", "[]"]
 
 
+@pytest.mark.slow
 def test_edited_code_runs_without_another_install(installed_project: Project) -> None:
     """Every run starts with the current local code."""
     installed_project.job(BOTH, hello__py=HELLO)
@@ -349,6 +353,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_dask_runs_over_both_hosts_with_tls(installed_project: Project) -> None:
     """Scheduler on the first host, a worker on each; all of them exit with the job."""
     installed_project.job("framework = dask\nmulti = python d.py $SCHEDULER\n", d__py=DASK)

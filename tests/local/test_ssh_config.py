@@ -42,6 +42,7 @@ def reach(program: str, config: Path, *words: str) -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
 
 
+@pytest.mark.slow
 def test_names_work_in_plain_ssh_and_scp_as_long_as_the_vm_is_up(session: Session, tmp_path: Path) -> None:
     config = tmp_path / "user/.ssh/config"
     assert not session.cluster.launch(session.cluster.plan(1)).failed

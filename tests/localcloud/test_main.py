@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from localcloud.scenarios.reference import reference
 from tests.support.localcloud.clients import boto
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow
 def test_the_scenario_verb_plays_shows_and_refuses_scenarios(cloud: dict[str, str], tmp_path: Path) -> None:
     def command(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

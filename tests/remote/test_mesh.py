@@ -174,6 +174,7 @@ def test_a_frozen_host_is_lost_after_a_silence(mesh: Mesh) -> None:
     assert "stratus: lost ml-1 (127.0.66.2): it was silent for 15 s" in mesh.log()
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_connect_is_named(mesh: Mesh) -> None:
     """The job's command does not start."""
     mesh.stage("echo begun")
@@ -221,6 +222,7 @@ def test_the_pair_that_cannot_connect_is_named(mesh: Mesh) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_host_of_another_run_is_rejected(mesh: Mesh) -> None:
     """The keys of another run start nothing."""
     mesh.stage('ssh 127.0.66.2 "echo in"; echo "ended $?"')
@@ -233,6 +235,7 @@ def test_a_host_of_another_run_is_rejected(mesh: Mesh) -> None:
     assert "ml-1 (" in mesh.log()
 
 
+@pytest.mark.slow
 def test_an_elastic_run_continues_without_a_lost_host_and_accepts_a_new_one(mesh: Mesh) -> None:
     """The host list for Horovod follows; below min_hosts the job ends."""
     mesh.stage('while sleep 0.1; do cat "$STRATUS_FOLDER/state/alive" | tr "\\n" " "; echo; done')

@@ -42,6 +42,7 @@ def test_an_install_reports_a_vm_whose_shutdown_timer_the_boot_did_not_arm(tmp_p
     assert [output.count("@@timer missing") for output in outputs] == [1, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_job_may_open_as_many_files_as_the_hard_limit_allows(tmp_path: Path) -> None:
     """A login may open 1024, which is too few for hundreds of Dask workers."""
     login = ScriptHost(tmp_path, shell=("sh", "-c", 'ulimit -Sn 256; eval "$0"'))
@@ -125,6 +126,7 @@ def test_hostile_arguments_are_not_executed(vm: ScriptHost, tmp_path: Path) -> N
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.slow
 def test_a_task_outlives_its_parent_and_its_log_can_be_followed_from_any_line(vm: ScriptHost) -> None:
     """The log is complete from any line, and the exit status is returned."""
     output = vm.start("r1", main="for i in 1 2 3; do echo line $i; sleep 0.2; done; exit 7")
@@ -135,6 +137,7 @@ def test_a_task_outlives_its_parent_and_its_log_can_be_followed_from_any_line(vm
     assert vm.exit_statuses("r1") == {"main": "7"}
 
 
+@pytest.mark.slow
 def test_helpers_end_with_the_main_task(vm: ScriptHost) -> None:
     """Also one that started a session of its own."""
     vm.start("r2", main="sleep 0.5", worker="setsid sleep 71.25 & sleep 71.25")
@@ -169,6 +172,7 @@ def test_a_task_that_fails_while_its_run_is_cancelled(
     assert vm.exit_statuses("run-9") == {"main": recorded}
 
 
+@pytest.mark.slow
 def test_cancel_touches_no_other_run(vm: ScriptHost) -> None:
     """Two runs on one host do not affect each other."""
     vm.start("r4", main="sleep 73.5")
@@ -181,6 +185,7 @@ def test_cancel_touches_no_other_run(vm: ScriptHost) -> None:
     vm.cancel("r5")
 
 
+@pytest.mark.slow
 def test_a_task_killed_with_its_wrapper_is_lost_not_done(vm: ScriptHost) -> None:
     """A missing exit status is a failure."""
     vm.start("r6", main="sleep 75.5")
@@ -211,6 +216,7 @@ def test_a_run_without_installation_reports_what_is_missing(vm: ScriptHost) -> N
     assert not (vm.home / "stratus/runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_ends_at_its_limit_of_time_and_says_so(vm: ScriptHost) -> None:
     """With everything that it started; its last line names the limit, and the user's command is run."""
     vm.start(

@@ -198,6 +198,7 @@ def test_a_folder_that_cannot_be_written_changes_nothing_about_the_end(tmp_path:
     assert timer(vm.reboot(after_minutes=50))[0] == 48
 
 
+@pytest.mark.slow
 def test_the_watcher_shuts_down_at_the_end_whatever_became_of_the_scheduled_shutdown(tmp_path: Path) -> None:
     vm = TimerHost.make(tmp_path, TimeLimits(480))
     uptime_s = int(float(Path("/proc/uptime").read_text().split()[0]))
@@ -327,6 +328,7 @@ def test_a_host_without_a_timer_reports_that(tmp_path: Path) -> None:
     assert done.stdout == b"@@none\n"
 
 
+@pytest.mark.slow
 def test_an_idle_host_shuts_down_and_records_the_reason(tmp_path: Path) -> None:
     vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=2))
     with vm.watch(used=7) as watcher:
@@ -337,6 +339,7 @@ def test_an_idle_host_shuts_down_and_records_the_reason(tmp_path: Path) -> None:
     assert 8 <= int((tmp_path / "var/lib/stratus/used").read_text()) <= 12
 
 
+@pytest.mark.slow
 def test_a_host_with_a_job_is_in_use_until_the_job_ends(tmp_path: Path) -> None:
     vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1))
     state = tmp_path / "home/ubuntu/stratus/runs/r1/state"
@@ -355,6 +358,7 @@ def test_a_host_with_a_job_is_in_use_until_the_job_ends(tmp_path: Path) -> None:
     assert busy == []
 
 
+@pytest.mark.slow
 def test_a_host_with_a_busy_gpu_is_in_use(tmp_path: Path) -> None:
     vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1))
     vm.program("nvidia-smi", f'cat "{tmp_path}/utilization"')
@@ -369,6 +373,7 @@ def test_a_host_with_a_busy_gpu_is_in_use(tmp_path: Path) -> None:
     assert busy == []
 
 
+@pytest.mark.slow
 def test_a_host_with_an_ssh_session_is_in_use(tmp_path: Path) -> None:
     """Only connections to the SSH port of its own address count, not others of this computer."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -66,6 +66,7 @@ def run_to_its_end(measured: Measured) -> str:
     return handle.run_id
 
 
+@pytest.mark.slow
 def test_status_makes_two_api_calls_at_most(measured: Measured) -> None:
     measured.session.cluster.status()
     measured.reset()
@@ -118,6 +119,7 @@ def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
     assert measured.channels_per_host == [2] * HOSTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "api_calls", "channels_per_host"),
     [

@@ -85,6 +85,7 @@ def job_folder(project: SimulatedProject, text: str = JOB) -> None:
     project.aws += f"[job]\nrun = {folder}\n"
 
 
+@pytest.mark.slow
 def test_an_experiment_that_fails_terminates_what_it_launched_and_adds_what_remains(simulate: Simulate) -> None:
     """Simulated hosts cannot install, and the second VM of the experiment is protected."""
     project = simulate(make_fault("protected", where="host 3"))

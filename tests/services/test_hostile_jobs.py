@@ -54,6 +54,7 @@ def laptop(desktop: Desktop) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -177,6 +178,7 @@ def test_a_fetch_stops_at_the_limit_of_the_settings_and_says_so(desktop: Desktop
     assert not (record.folder / "outputs/bomb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_record", [True, False], ids=["this computer", "another computer"])
 def test_a_host_that_has_a_run_is_cancelled_and_fetched_whatever_another_lists(
     desktop: Desktop, machines: Lab, tmp_path: Path, has_record: bool
@@ -253,6 +255,7 @@ def test_a_host_that_answers_without_end_is_one_error(desktop: Desktop, machines
     assert "ml-0: its runs are unknown: more than 16 MiB of output" in warnings
 
 
+@pytest.mark.slow
 def test_an_install_that_prints_without_end_fills_no_disk(desktop: Desktop, machines: Lab, tmp_path: Path) -> None:
     write_job(desktop.job)
     with replaced_sh(machines, "exec yes $(head -c 60000 /dev/zero | tr '\\0' x)"):

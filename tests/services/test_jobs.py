@@ -55,6 +55,7 @@ def test_a_run_is_cancelled_on_every_host(desktop: Desktop) -> None:
         jobs.follow(handle.run_id, on_line=lambda host, line: None)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_costs_its_time_until_now(desktop: Desktop) -> None:
     write_job(desktop.job, multi=f"sleep {SLEEP_S}")
     handle = desktop.service.start(multi=True, names=TWO)
@@ -127,6 +128,7 @@ def test_a_run_whose_instances_are_terminated_needs_no_new_ones(desktop: Desktop
     assert "no VM of cluster ml is running" in stopped.value.message
 
 
+@pytest.mark.slow
 def test_runs_that_end_when_their_instances_are_stopped_are_named_once(desktop: Desktop) -> None:
     write_job(desktop.job, multi=f"sleep {SLEEP_S}")
     jobs = desktop.service

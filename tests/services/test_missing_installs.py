@@ -60,6 +60,7 @@ def watched(desktop: Desktop, tmp_path: Path) -> Iterator[Watched]:
         yield Watched(JobService(desktop.source, recorded), other, events, channels)
 
 
+@pytest.mark.slow
 def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
     """Announced before; again when the requirements have changed; nothing otherwise."""
     assert watched.run() == ["input", "42"]
@@ -103,6 +104,7 @@ def test_another_job_is_installed_by_its_folder(watched: Watched) -> None:
     assert watched.said() == []
 
 
+@pytest.mark.slow
 def test_a_second_run_on_a_host_is_announced_as_sharing_it(watched: Watched, tmp_path: Path) -> None:
     write_job(tmp_path / "long", single="exec sleep 600")
     first = watched.jobs.start(multi=False, folder=tmp_path / "long", names=ONE)

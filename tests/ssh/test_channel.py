@@ -21,6 +21,7 @@ from tests.support.ssh.ssh_lab import PATIENCE_S, Lab, Listener, Wire
 
 
 class TestDeadlines:
+    @pytest.mark.slow
     def test_a_question_ends_by_its_deadline_when_the_server_hangs(self, own_lab: Lab, ssh_client: SshClient) -> None:
         assert ssh_client.run(own_lab.host(), "true").ok
         started = time.monotonic()
@@ -32,6 +33,7 @@ class TestDeadlines:
         assert time.monotonic() - started < PATIENCE_S
         assert ssh_client.run(own_lab.host(), "echo again").stdout == "again\n"
 
+    @pytest.mark.slow
     def test_a_question_ends_by_its_deadline_when_the_partition_comes_after_it_was_asked(
         self, lab: Lab, ssh_client: SshClient
     ) -> None:
@@ -56,6 +58,7 @@ class TestDeadlines:
 
         assert not isinstance(caught.value, ConnectError)
 
+    @pytest.mark.slow
     def test_bytes_now_and_then_count_as_silence_where_output_is_all_there_already(
         self, lab: Lab, ssh_client: SshClient
     ) -> None:
@@ -67,6 +70,7 @@ class TestDeadlines:
         brief = "for i in 1 2 3 4 5 6 7 8; do echo; sleep 0.2; done"
         assert ssh_client.stream(lab.host(), brief, on_line=lambda line: None, silence_timeout_s=1) == 0
 
+    @pytest.mark.slow
     def test_bytes_now_and_then_without_a_line_end_count_as_silence_of_commands_with_heartbeats(
         self, lab: Lab, ssh_client: SshClient
     ) -> None:
@@ -82,6 +86,7 @@ class TestDeadlines:
         with pytest.raises(ConnectError, match=r"only \d+ bytes received for"):
             drip(timeout_s=60, respond=lambda line: None)
 
+    @pytest.mark.slow
     def test_a_stream_that_falls_silent_is_lost(self, own_lab: Lab, ssh_client: SshClient) -> None:
         lines: list[str] = []
         heard = threading.Event()
@@ -111,6 +116,7 @@ class TestDeadlines:
         assert set(lines) == {"tick"}
         assert took < PATIENCE_S
 
+    @pytest.mark.slow
     def test_an_upload_into_a_silent_partition_is_lost_and_closing_does_not_wait_for_it(self, lab: Lab) -> None:
         with Wire(lab.host()) as wire, SshClient(REAL_CLOCK) as ssh_client:
             host = lab.host(address=wire.address, port=wire.port)
@@ -128,6 +134,7 @@ class TestDeadlines:
         assert caught.value.kind == "lost"
         assert time.monotonic() - started < PATIENCE_S
 
+    @pytest.mark.slow
     def test_time_that_the_listener_takes_is_no_silence_of_the_host(self, lab: Lab, ssh_client: SshClient) -> None:
         status = ssh_client.stream(
             lab.host(), "echo a; sleep 1.2; echo b", on_line=lambda _: time.sleep(1), silence_timeout_s=1.8

@@ -78,6 +78,7 @@ class TestRun:
 
         assert (len(reply.stdout), len(reply.stderr)) == (3_000_000, 3_000_000)
 
+    @pytest.mark.slow
     def test_a_child_that_holds_the_output_open_does_not_hold_the_answer_back(
         self, lab: Lab, ssh_client: SshClient
     ) -> None:

@@ -148,6 +148,7 @@ class TestReasons:
         assert lab.count("connect") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "reason"),
     [

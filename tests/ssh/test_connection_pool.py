@@ -22,6 +22,7 @@ class TestKeptConnections:
 
         assert ssh_client.run(own_lab.host(), "echo two").stdout == "two\n"
 
+    @pytest.mark.slow
     def test_a_connection_that_fell_silent_is_opened_anew_once(self, lab: Lab, ssh_client: SshClient) -> None:
         with Wire(lab.host()) as wire:
             host = lab.host(address=wire.address, port=wire.port)
@@ -54,6 +55,7 @@ class TestKeptConnections:
 
 
 class TestWaiting:
+    @pytest.mark.slow
     def test_it_ends_as_soon_as_the_server_is_up(self, own_lab: Lab, ssh_client: SshClient) -> None:
         host = own_lab.host()
         own_lab.stop()

@@ -106,6 +106,7 @@ def test_it_works_again_after_the_ssh_connection_was_lost(lab: Lab, ssh_client: 
     assert ask(tunnel, b"two") == b"TWO"
 
 
+@pytest.mark.slow
 def test_closing_ends_connections_and_threads(lab: Lab, ssh_client: SshClient) -> None:
     before = set(threading.enumerate())
     with Listener(lambda connection: connection.sendall(b"hello")) as talker:

@@ -131,6 +131,7 @@ def test_contrast_is_positive_on_a_bright_pixel_and_counts_towards_the_halo() ->
     assert (table[60, 43:65] > 0.0).all()
 
 
+@pytest.mark.slow
 def test_other_blocks_of_rows_do_not_change_a_single_bit_of_boosting(
     fast_result: RetrievalResult, tmp_path: Path
 ) -> None:

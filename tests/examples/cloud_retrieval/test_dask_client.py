@@ -59,6 +59,7 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_l
     assert one.scores.as_dict() == two.scores.as_dict() == one_lost.scores.as_dict() == local_result.scores.as_dict()
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_data_is_named_with_its_path_in_one_line(
     cluster: Cluster, quick_options: Options, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ Path("leftovers").write_text(repr(leftovers))
 """
 
 
+@pytest.mark.slow
 def test_scratch_of_a_worker_that_was_killed_is_removed_when_the_next_one_starts(cluster: Cluster) -> None:
     args = ("--scheduler-file", str(cluster.scheduler_file), "--nthreads", "1", "--local-directory", "scratch")
     cluster.start("worker", *args)

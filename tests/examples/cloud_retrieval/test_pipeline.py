@@ -15,6 +15,7 @@ from tests.support.examples.example_data import ignore_log, scene_hashes
 from tests.support.examples.scene_files import COT, write_scene
 
 
+@pytest.mark.slow
 def test_other_blocks_of_rows_do_not_change_a_single_bit(
     quick_options: Options, local_result: RetrievalResult, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from retrieval.scenes import SceneError
 from tests.support.examples.example_data import ignore_log
 
 
+@pytest.mark.slow
 def test_index_files_replace_the_search(
     granule_folder: Path, quick_options: Options, local_result: GranulesResult, tmp_path: Path
 ) -> None:

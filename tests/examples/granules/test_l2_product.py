@@ -9,6 +9,7 @@ from pathlib import Path
 
 import netCDF4
 import numpy as np
+import pytest
 from granules import features, file_names, l2_product, pipeline, tasks
 from granules.forest_model import ForestSettings
 from granules.pipeline import GranulesResult, Options
@@ -51,6 +52,7 @@ def test_a_map_has_the_time_coverage_of_its_granule(
         assert made.time_coverage_end == file.time_coverage_end
 
 
+@pytest.mark.slow
 def test_lines_without_coordinates_are_mapped(
     granule_folder: Path, quick_options: Options, local_result: GranulesResult, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_run_writes_pictures_and_index_files(local_result: GranulesResult, qui
     assert not list(quick_options.out.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(
     tmp_path: Path, local_result: GranulesResult, quick_options: Options
 ) -> None:

@@ -36,6 +36,7 @@ VERBS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_json_is_one_document_on_stdout(launched: Stratus, verb: list[str]) -> None:
     done = launched("--output", "json", *verb)

@@ -46,6 +46,7 @@ def test_where_no_question_can_be_asked_launch_needs_yes(stratus: Stratus) -> No
         assert "$0.73/h" in refused.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bad", "arguments", "code", "text"),
     [
@@ -113,6 +114,7 @@ def test_all_mistakes_of_the_config_are_reported_with_their_lines(stratus: Strat
     assert "config/config.ini:3:" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", ["[cluster]\nmax_hours = x", "[install]\nca_bundle = ${NOT_SET}", "[job]\nrun ="])
 @pytest.mark.parametrize("verb", ["status", "stop", "recover", "terminate"])
 def test_a_mistake_that_does_not_concern_ending_is_shown_and_ends_no_less(

@@ -41,6 +41,7 @@ def shell(place: Path, request: Any) -> Iterator[ShellProcess]:
     process.child.close(force=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["alone"], indirect=True)
 def test_a_whole_session(shell: ShellProcess) -> None:
     banner = shell.until(NONE)
@@ -84,6 +85,7 @@ def test_what_is_up_is_shown_at_the_first_prompt_and_on_leaving(shell: ShellProc
     assert "To terminate from any shell:  stratus terminate" in farewell
 
 
+@pytest.mark.slow
 def test_vms_that_were_stopped_and_forgotten_are_reminded_of_at_each_start(place: Path) -> None:
     """They have been stopped for longer than max_hours, and have no timer."""
     have_two_vms(place)
@@ -149,6 +151,7 @@ def test_tab_knows_hosts_and_runs(shell: ShellProcess, place: Path) -> None:
     shell.complete('Attach("k', "20261120-1412-k3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["slow-job"], indirect=True)
 def test_ctrl_c_on_a_job_asks_what_to_do_and_watching_goes_on_where_it_was(shell: ShellProcess) -> None:
     shell.until(UP)

@@ -29,6 +29,7 @@ def test_statements_may_come_through_a_pipe(stratus: Stratus) -> None:
     assert "0 VMs of cluster ml" in stratus(stdin="Status()\n").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statements", "code", "text"),
     [
@@ -53,6 +54,7 @@ def test_mistakes_in_statements_are_reported_as_what_they_are(
     assert text in done.stderr
 
 
+@pytest.mark.slow
 def test_statements_answer_with_the_document_of_the_last_verb(stratus: Stratus) -> None:
     done = stratus("--output", "json", "-c", "LaunchInstances(2); s = Status(); print(len(s.instances))")
     failed = stratus("--output", "json", "-c", "1/0")

@@ -112,6 +112,7 @@ def test_usage_names_the_run_of_a_process(project: Project) -> None:
     assert [(host.host, host.processes) for host in after.hosts] == [("every-1", ())]
 
 
+@pytest.mark.slow
 def test_a_command_runs_on_every_host_with_separate_results(project: Project) -> None:
     heard: list[tuple[str, str]] = []
     with project.session() as session:

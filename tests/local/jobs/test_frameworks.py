@@ -69,6 +69,7 @@ print(os.environ["STRATUS_HOST"], hvd.rank(), hvd.size(), total.item(), "level",
 """
 
 
+@pytest.mark.slow
 def test_a_hostfile_job_knows_all_hosts(two_hosts: Project) -> None:
     """The command runs on each host, with a file of all addresses and the number of slots."""
     write_job(two_hosts, "framework = hostfile\nmulti = sh go.sh\n", go__sh=PRINT_ROLE)
@@ -96,6 +97,7 @@ def test_torchrun_reduces_over_both_hosts_and_over_slots_of_one(two_hosts: Proje
     assert sorted(line for _, line in one if line.startswith("fw")) == ["fw-0 0 2 3.0", "fw-0 1 2 3.0"]
 
 
+@pytest.mark.slow
 def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(two_hosts: Project) -> None:
     """Through a program called ssh, with OpenSSH's options, and the exit status of what it ran."""
     write_job(two_hosts, "framework = mpi\nmulti = sh go.sh\n", go__sh=SSH_TO_ALL)
@@ -110,6 +112,7 @@ def test_a_mesh_starts_commands_on_every_host_and_brings_their_ends_back(two_hos
     ]
 
 
+@pytest.mark.slow
 def test_canceling_a_run_over_the_mesh_leaves_no_process_and_no_key(two_hosts: Project) -> None:
     """On all hosts, whichever of them started a process."""
     write_job(two_hosts, "framework = mpi\nmulti = sh go.sh\n", go__sh=SLEEP_EVERYWHERE)
@@ -197,6 +200,7 @@ def test_mxnet_on_two_hosts_ends_with_the_same_weights_on_both(two_hosts: Projec
     assert (states.state, helpers) == ("done", ["0\n0", "0"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("mpirun"), reason="no mpirun here (apt install openmpi-bin; CI does)")
 def test_mpirun_reaches_both_hosts_through_the_mesh(two_hosts: Project) -> None:
     """With Open MPI, which numbers ranks in the order of the hosts."""
@@ -208,6 +212,7 @@ def test_mpirun_reaches_both_hosts_through_the_mesh(two_hosts: Project) -> None:
     assert output == ["rank 0 on fw-0", "rank 1 on fw-1"]
 
 
+@pytest.mark.slow
 def test_canceling_supervised_tasks_is_not_a_failure(two_hosts: Project) -> None:
     """The supervisors of the tasks do not report a failure, and exit."""
     write_job(two_hosts, "framework = mxnet\nmulti = sh go.sh none\n", go__sh=FAIL_OR_SLEEP)

@@ -141,6 +141,7 @@ def test_a_new_host_replaces_a_lost_one_in_an_elastic_run(three_hosts: Project) 
     assert max(progress.epochs(3)) > max(progress.epochs(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_failed_main_task_ends_those_on_the_other_hosts(two_hosts: Project, rank: int) -> None:
     """However early it fails; each log names the host of the failed task."""

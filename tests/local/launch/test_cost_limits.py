@@ -43,6 +43,7 @@ def project(cloud: dict[str, str], tmp_path: Path, request: pytest.FixtureReques
         assert session.cluster.terminate().remaining == ()
 
 
+@pytest.mark.slow
 def test_max_dollars_sets_the_timer_on_the_vm_until_it_is_raised(project: Project) -> None:
     """The VM's timer, its tag and the plan agree."""
     capped(project, "2")

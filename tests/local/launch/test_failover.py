@@ -46,6 +46,7 @@ def test_a_zone_without_capacity_is_tried_once_before_the_next(simulate: Simulat
     assert any(first in line and "InsufficientInstanceCapacity" in line and second in line for line in project.warnings)
 
 
+@pytest.mark.slow
 def test_the_next_session_skips_a_pool_that_had_no_capacity(simulate: Simulate) -> None:
     first = zones(simulate())[0]
     project = simulate(make_fault("no-capacity", where=first))
@@ -115,6 +116,7 @@ def test_spot_falls_back_to_on_demand_only_if_configured(simulate: Simulate) -> 
 # -- doubt
 
 
+@pytest.mark.slow
 def test_an_error_after_the_launch_never_launches_twice(simulate: Simulate) -> None:
     for trouble in (
         make_fault("error", code="InternalError", action="RunInstances", applied="yes", times=1),
@@ -142,6 +144,7 @@ def test_expired_credentials_leave_the_journal_open_until_new_ones_settle_it(sim
 # -- hosts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dies-pending", "ssh-silent", "ssh-refused", "boot-hangs", "stuck-pending"])
 def test_a_dead_or_unreachable_host_is_replaced_once_without_exceeding_the_count(simulate: Simulate, kind: str) -> None:
     project = simulate(make_fault(kind, where="host 1"))

@@ -79,6 +79,7 @@ def test_instances_have_the_named_group_and_one_without_rules(simulate: Simulate
     assert groups(project) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [(), *((refusal,) for refusal in REFUSALS)], ids=["guard", "no group", "rules stay"])
 def test_another_computer_leaves_nothing_of_a_launch_that_ec2_does_not_show(
     simulate: Simulate, faults: tuple[Any, ...]
@@ -136,6 +137,7 @@ def test_a_guard_group_of_a_launch_that_was_killed_before_it_used_the_group_is_d
     assert groups(project) == {}
 
 
+@pytest.mark.slow
 def test_a_guard_group_that_ec2_refuses_to_launch_with_leaves_a_mark(simulate: Simulate) -> None:
     """Also after AWS permits it: what was launched before has no guard group."""
     project = with_named_group(simulate())

@@ -103,6 +103,7 @@ def test_a_plan_has_its_quota_and_ssh_sources(project: Project) -> None:
     assert plan.ssh_sources == ("127.0.0.1/32",)
 
 
+@pytest.mark.slow
 def test_the_quota_counts_all_instances_of_the_account(project: Project, play: Play) -> None:
     play(
         make_fault("quota", quota=QUOTA, vcpus=32),
@@ -135,6 +136,7 @@ def test_a_quota_increase_is_requested_once(project: Project, play: Play) -> Non
     assert enough.status == "not needed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["RunInstances", "CreateSecurityGroup", "ImportKeyPair", "CreateTags"])
 def test_a_missing_permission_is_reported_before_any_change(project: Project, play: Play, action: str) -> None:
     play(make_fault("denied", action=action))
@@ -144,6 +146,7 @@ def test_a_missing_permission_is_reported_before_any_change(project: Project, pl
     assert error.code == "UnauthorizedOperation"
 
 
+@pytest.mark.slow
 def test_permission_to_change_an_existing_group_is_checked_before(project: Project, play: Play) -> None:
     """When the user's address has changed."""
     with project.session() as session:
@@ -155,6 +158,7 @@ def test_permission_to_change_an_existing_group_is_checked_before(project: Proje
     assert "ec2:AuthorizeSecurityGroupIngress" in str(error)
 
 
+@pytest.mark.slow
 def test_a_launch_waits_for_a_new_instance_profile_and_reports_it(project: Project, play: Play) -> None:
     """It exists in IAM, with its role; EC2 knows it some seconds later."""
     config(project, aws__instance_profile="rehearsal")
@@ -167,6 +171,7 @@ def test_a_launch_waits_for_a_new_instance_profile_and_reports_it(project: Proje
     assert not changes(project)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["servicequotas:*", "pricing:*"])
 @pytest.mark.parametrize("how", ["denied", "error", "slow"])
 def test_optional_lookups_never_stop_a_launch(project: Project, play: Play, action: str, how: str) -> None:
@@ -211,6 +216,7 @@ def test_a_private_key_that_does_not_match_ec2s_is_reported_before_the_launch(pr
     assert "is not the private key of key pair held" in str(error)
 
 
+@pytest.mark.slow
 def test_refresh_access_allows_the_new_address_only(project: Project) -> None:
     """And does not change a security group that the user configured."""
     with project.session() as session:
@@ -246,6 +252,7 @@ def test_instance_types_are_listed_cheapest_first(project: Project, play: Play) 
     assert [each.usd_per_hour is None for each in found] == sorted(each.usd_per_hour is None for each in found)
 
 
+@pytest.mark.slow
 def test_alternative_types_are_similar_and_within_quota(project: Project, play: Play) -> None:
     """The same vCPUs and GPUs, once to twice the memory, known prices first; none that is configured already."""
     with project.session() as session:
@@ -268,6 +275,7 @@ def test_alternative_types_are_similar_and_within_quota(project: Project, play: 
     assert not [each.type for each in none if each.type.startswith("g")]
 
 
+@pytest.mark.slow
 def test_a_spot_plan_shows_both_prices_and_budgets_with_the_higher(project: Project) -> None:
     """The spot price may rise to the on-demand price, so the budget uses that."""
     config(project, cluster__market="spot", cluster__max_dollars="2")
@@ -289,6 +297,7 @@ def test_a_spot_plan_shows_both_prices_and_budgets_with_the_higher(project: Proj
     assert status.usd_per_hour < plan.usd_per_hour
 
 
+@pytest.mark.slow
 def test_data_missing_on_s3_is_reported_before_the_launch(project: Project, play: Play) -> None:
     """Data that this computer may not read is a note only: the VMs' role decides."""
     s3 = boto(project.env, "s3")

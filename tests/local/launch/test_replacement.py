@@ -24,6 +24,7 @@ def project(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
         assert session.cluster.terminate().remaining == ()
 
 
+@pytest.mark.slow
 def test_an_instance_that_never_boots_is_replaced_while_the_others_continue(
     project: Project, cloud: dict[str, str]
 ) -> None:

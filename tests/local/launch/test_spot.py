@@ -41,6 +41,7 @@ def lab(cloud: dict[str, str], tmp_path: Path) -> Iterator[Project]:
         assert session.cluster.terminate().remaining == ()
 
 
+@pytest.mark.slow
 def test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclaim(
     lab: Project, cloud: dict[str, str]
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_spot_notice_reaches_the_job_and_results_are_fetched_before_the_reclai
     assert pool.recent_refusal(first) == "Server.SpotInstanceTermination"
 
 
+@pytest.mark.slow
 def test_no_spot_watcher_runs_on_demand(cloud: dict[str, str], tmp_path: Path) -> None:
     lab = Project(tmp_path, "plain", cloud)
     lab.job("single = python -c 'print(1)'\n")

@@ -83,6 +83,7 @@ def journal_is_damaged(home: Path) -> Iterator[None]:
 DAMAGES = [is_a_file, cannot_be_created, is_read_only, is_full, journal_is_a_folder, journal_is_damaged]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_everything_is_terminated_by_the_tags(simulate: Simulate, damage: Callable[[Path], Iterator[None]]) -> None:
     project = simulate()

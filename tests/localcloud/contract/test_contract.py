@@ -31,6 +31,7 @@ def context(cloud: dict[str, str]) -> Iterator[CheckContext]:
     assert context.clean_up() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKS)
 def test_an_assumption_holds_on_the_embedded_cloud(cloud: dict[str, str], context: CheckContext, name: str) -> None:
     # The embedded cloud accepts any key, except with this fault.
@@ -87,6 +88,7 @@ def test_without_consent_to_the_price_no_call_is_made(cloud: dict[str, str]) -> 
     assert localcloud.calls(cloud["LOCALCLOUD_HOME"]) == before
 
 
+@pytest.mark.slow
 def test_the_command_reports_each_check_and_terminates_its_instances(cloud: dict[str, str]) -> None:
     bad = make_fault("error", code="InternalError", action="DeleteKeyPair, DescribeVpcs")
     localcloud.scenario(Scenario(0, (bad,)), cloud["LOCALCLOUD_HOME"])

@@ -5,11 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from localcloud.scenarios.scenario import make_fault
 from tests.support.localcloud.clients import TYPE, boto, error_code, error_of
 from tests.support.localcloud.instances import Launch, Play, ids
 
 
+@pytest.mark.slow
 def test_the_same_client_token_launches_once(launch: Launch) -> None:
     first, second = launch(2, ClientToken="once"), launch(2, ClientToken="once")
 

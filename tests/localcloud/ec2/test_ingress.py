@@ -31,6 +31,7 @@ def _users(ec2: Any, group_id: str) -> list[Any]:
     return users
 
 
+@pytest.mark.slow
 def test_a_host_is_silent_until_its_group_admits_this_computer_and_again_once_it_does_not(
     ec2: Any, launch: Launch, group: str
 ) -> None:
@@ -54,6 +55,7 @@ def test_a_host_is_silent_until_its_group_admits_this_computer_and_again_once_it
         assert link.recv(4) == b"SSH-"
 
 
+@pytest.mark.slow
 def test_a_group_that_names_itself_admits_its_instances_to_private_addresses(
     ec2: Any, launch: Launch, group: str
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_group_that_names_itself_admits_its_instances_to_private_addresses(
     assert knock(instance["PublicIpAddress"], seconds=0.3) == "dropped"
 
 
+@pytest.mark.slow
 def test_another_group_of_an_instance_takes_effect_at_once(ec2: Any, launch: Launch, group: str) -> None:
     (instance,) = wait_for_state(ec2, ids(launch()), "running")
     wait_until(lambda: knock(instance["PublicIpAddress"]) == "ssh")
@@ -74,6 +77,7 @@ def test_another_group_of_an_instance_takes_effect_at_once(ec2: Any, launch: Lau
     wait_until(lambda: knock(instance["PublicIpAddress"], seconds=0.3) == "dropped")
 
 
+@pytest.mark.slow
 def test_a_reboot_and_a_start_leave_a_silent_host_silent(ec2: Any, launch: Launch, group: str) -> None:
     launched = launch(SecurityGroupIds=[group])
     (instance,) = wait_for_state(ec2, ids(launched), "running")

@@ -20,6 +20,7 @@ def test_an_instance_is_pending_before_it_runs(ec2: Any, launch: Launch) -> None
     assert wait_for_state(ec2, ids([new]), "running")[0]["StateTransitionReason"] == ""
 
 
+@pytest.mark.slow
 def test_stop_and_start_change_the_public_address_and_record_the_reason(ec2: Any, launch: Launch) -> None:
     (new,) = wait_for_state(ec2, ids(launch()), "running")
     changed = ec2.stop_instances(InstanceIds=ids([new]))["StoppingInstances"][0]
@@ -53,6 +54,7 @@ def test_terminating_passes_through_shutting_down_and_frees_disk_and_address(ec2
     assert error_code(ec2.describe_volumes, VolumeIds=[volume]) == "InvalidVolume.NotFound"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("behavior", "state"), [("terminate", "terminated"), ("stop", "stopped")])
 def test_shutdown_on_a_host_follows_the_instances_shutdown_behavior(
     ec2: Any, launch: Launch, key: Any, behavior: str, state: str
@@ -66,6 +68,7 @@ def test_shutdown_on_a_host_follows_the_instances_shutdown_behavior(
     assert ended["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
 
+@pytest.mark.slow
 def test_files_survive_a_stop(ec2: Any, launch: Launch, key: Any) -> None:
     launched = launch(KeyName="login")
     output_on_host(wait_for_state(ec2, ids(launched), "running")[0], key, "echo kept > mine")

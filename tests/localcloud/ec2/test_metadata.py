@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 from tests.support.localcloud.clients import boto, wait_for_state
 from tests.support.localcloud.host_commands import output_on_host
 from tests.support.localcloud.instances import Launch, ids
@@ -94,6 +96,7 @@ def test_a_hosts_environment_points_to_the_cloud_and_its_metadata(ec2: Any, laun
     assert output_on_host(new, key, f"python3 -c {shlex.quote(script)}") == f"{new['InstanceId']} False"
 
 
+@pytest.mark.slow
 def test_s3_and_sts_work_with_the_role_of_a_host(cloud: dict[str, str], ec2: Any, launch: Launch) -> None:
     (new,) = wait_for_state(ec2, ids(launch(IamInstanceProfile={"Name": "rehearsal"})), "running")
     boto(cloud, "s3").create_bucket(

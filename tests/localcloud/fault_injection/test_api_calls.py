@@ -50,6 +50,7 @@ def test_calls_beyond_a_rate_are_throttled(ec2: Any, play: Play) -> None:
     assert error_of(ec2.describe_vpcs)[:2] == ("RequestLimitExceeded", 503)
 
 
+@pytest.mark.slow
 def test_each_service_refuses_unknown_expired_and_skewed_keys_with_its_own_codes(
     cloud: dict[str, str], play: Play
 ) -> None:

@@ -29,6 +29,7 @@ def host_key(address: str) -> str:
     return key.get_fingerprint()
 
 
+@pytest.mark.slow
 def test_hosts_refuse_drop_stay_silent_freeze_vanish_or_have_another_key(ec2: Any, launch: Launch, play: Play) -> None:
     private = asyncssh.generate_private_key("ssh-ed25519")
     config = {"ssh_keys": {"ed25519_private": private.export_private_key().decode()}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from localcloud.scenarios.scenario import Scenario, make_fault
 from tests.support.localcloud.clients import error_of, instances, wait_for_state, wait_until
 from tests.support.localcloud.in_memory import OpenCloud, client_without_retries, launch_in, states
@@ -22,6 +24,7 @@ def test_a_protected_instance_cannot_be_terminated(ec2: Any, launch: Launch, pla
     ec2.terminate_instances(InstanceIds=[other])
 
 
+@pytest.mark.slow
 def test_a_spot_instance_gets_a_notice_and_is_terminated(
     cloud: dict[str, str], ec2: Any, launch: Launch, play: Play
 ) -> None:

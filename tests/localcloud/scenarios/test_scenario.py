@@ -110,6 +110,7 @@ def any_fault(draw: st.DrawFn) -> Fault:
     return make_fault(kind.name, when=when, where=where, times=times, chance=chance, **options)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(any_fault(), max_size=3), st.integers(-5, 5))
 def test_a_scenario_survives_writing_and_parsing(faults: list[Fault], seed: int) -> None:

@@ -94,6 +94,7 @@ def alive(pids: list[int]) -> list[int]:
     return [pid for pid in pids if state(pid) not in "XZ"]
 
 
+@pytest.mark.slow
 def test_a_cloud_ends_with_the_process_it_is_bound_to(home: Path) -> None:
     owner = subprocess.Popen(["sleep", "600"])
     env = localcloud.up(home, bound_to=owner.pid)
@@ -104,6 +105,7 @@ def test_a_cloud_ends_with_the_process_it_is_bound_to(home: Path) -> None:
     assert not is_open(env["AWS_ENDPOINT_URL"][7:-5], 4566)
 
 
+@pytest.mark.slow
 def test_a_cloud_ends_when_its_folder_is_removed(home: Path) -> None:
     env = localcloud.up(home)
     shutil.rmtree(home)
@@ -118,6 +120,7 @@ def test_importing_the_package_loads_no_large_libraries() -> None:
     assert process.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_up_prints_the_same_environment_every_time(home: Path) -> None:
     first, second = command("up", "--pending", "0", "--boot", "0", home=home), command("up", home=home)
     printed = dict(line.split("=", 1) for line in first.stdout.splitlines())
@@ -173,6 +176,7 @@ def test_status_lists_instances_and_processes_as_text_and_json(cloud: dict[str, 
     assert str(facts["pid"]) in text
 
 
+@pytest.mark.slow
 def test_down_leaves_no_process_no_open_port_and_no_host_folder(home: Path) -> None:
     env = localcloud.up(home, pending=0, boot=0)
     instances = launch(env, 2, UserData="#!/bin/sh\nsetsid sleep 3600 &\nsetsid nohup sleep 3600 >/dev/null 2>&1 &\n")
@@ -257,6 +261,7 @@ def test_verbs_without_a_running_cloud_explain_how_to_start_one(tmp_path: Path) 
     assert not nowhere.exists()
 
 
+@pytest.mark.slow
 def test_a_failed_start_is_reported_in_one_line(home: Path) -> None:
     home.mkdir()
     (home / "cloud.part").mkdir()

@@ -132,6 +132,7 @@ def test_a_kind_is_prepared_before_its_daemon_starts(tmp_path: Path) -> None:
     assert not home.log.exists()
 
 
+@pytest.mark.slow
 def test_a_daemon_has_the_start_timeout_of_its_kind(tmp_path: Path) -> None:
     kinds = {"process": dataclasses.replace(host_kinds.KINDS["process"], start_timeout_s=0.01)}
     with pytest.raises(LocalCloudError, match="no answer within 0 s"):

@@ -29,6 +29,7 @@ def test_the_holder_of_apts_lock_is_reported_and_waited_for(host: HostWithTools)
     assert calls == [["update"]] * 3 + [["install", "docker.io"]]
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_never_released_is_one_line(host: HostWithTools) -> None:
     host.tool("apt-get", f'echo "{LOCKED}"\nexit 100\n')
     status, lines = run_step(HostWithTools(host.home, {"STRATUS_APT_PATIENCE": "1"}), "apt.sh", "docker.io")

@@ -165,6 +165,7 @@ def test_a_signal_right_after_the_folder_of_a_login_was_made_leaves_nothing(host
     assert tool == "mktemp" or folders
 
 
+@pytest.mark.slow
 def test_no_image_step_executes_its_arguments(host: HostWithTools) -> None:
     """Names of images, registries, users and folders, and messages of the engine."""
     fake_engine(host, f"*) cat {host.home}/message; exit 1 ;;\n")

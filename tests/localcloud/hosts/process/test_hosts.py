@@ -106,6 +106,7 @@ def test_the_owner_can_destroy_a_host_in_its_shutdown_callback(tmp_path: Path, r
     assert not host.spec.folder.exists()
 
 
+@pytest.mark.slow
 def test_thirty_two_hosts_boot_at_once_and_closing_leaves_nothing(tmp_path: Path, rig: HostRig) -> None:
     hosts = ProcessHosts(tmp_path / "cloud", on_shutdown=lambda _: None)
     fleet = HostRig(tmp_path, hosts, rig.key)

@@ -120,6 +120,7 @@ def test_shutdown_kills_detached_processes_and_notifies_the_owner(rig: HostRig) 
     assert host.spec.folder.exists()
 
 
+@pytest.mark.slow
 def test_a_timed_shutdown_outlives_its_session_and_can_be_cancelled(rig: HostRig) -> None:
     host = rig.boot()
     assert "Shutdown scheduled" in host.run("shutdown -h +480 'see you'").stderr.decode()

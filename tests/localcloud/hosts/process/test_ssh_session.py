@@ -65,6 +65,7 @@ def host(rig: HostRig) -> RunningHost:
     return rig.boot(AWS_ENDPOINT_URL="http://endpoint")
 
 
+@pytest.mark.slow
 def test_stdout_stderr_and_exit_status_reach_the_client(host: RunningHost) -> None:
     process = host.run("echo out; echo err >&2; exit 7")
     assert (process.returncode, process.stdout, process.stderr) == (7, b"out\n", b"err\n")
@@ -111,6 +112,7 @@ def test_hostname_and_whoami_are_those_of_the_host(host: RunningHost) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes_pass_in_both_directions(host: RunningHost) -> None:
     block = os.urandom(1_000_000)
     digest = hashlib.sha256(block * (BULK // len(block))).hexdigest()

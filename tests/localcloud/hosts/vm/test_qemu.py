@@ -132,6 +132,7 @@ def test_the_relay_passes_both_directions_on_until_both_have_ended() -> None:
         assert process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_slow_ssh_server_gets_one_connection_at_a_time() -> None:
     with ExitStack() as resources:
         vm = resources.enter_context(subprocess.Popen(["sleep", "60"]))

@@ -75,6 +75,7 @@ def test_a_vm_that_powers_itself_off_is_reported_and_starts_again(lab: Lab) -> N
     wait_until(lambda: lab.boots(spec) == 3)
 
 
+@pytest.mark.slow
 def test_the_ssh_port_is_silent_at_addresses_that_no_group_opens(lab: Lab) -> None:
     """QEMU accepts connections to a port that it forwards, whatever answers in the VM."""
     spec = lab.spec()
