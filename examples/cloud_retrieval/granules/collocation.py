@@ -33,7 +33,7 @@ ROUNDING_RADIANS = 1e-9
 
 @dataclass(frozen=True)
 class Swath:
-    """Pixels: degrees (lines, pixels), NaN where unknown; seconds (lines); usable pixels, None: all."""
+    """Pixels: degrees (lines, pixels) and seconds (lines), NaN where unknown; usable pixels, None: all."""
 
     latitude: NDArray[Any]
     longitude: NDArray[Any]
@@ -83,7 +83,10 @@ def collocate(swath: Swath, track: Track, *, km: float = KM, minutes: float = MI
 
 def profiles_in_time(swath: Swath, track: Track, minutes: float) -> NDArray[np.intp]:
     """Return the profiles within the time limit of any line whose coordinates are valid."""
-    earliest, latest = float(np.min(swath.time)) - 60.0 * minutes, float(np.max(swath.time)) + 60.0 * minutes
+    known = swath.time[np.isfinite(swath.time)]
+    if not len(known):
+        return np.empty(0, np.intp)
+    earliest, latest = float(known.min()) - 60.0 * minutes, float(known.max()) + 60.0 * minutes
     is_valid = np.isfinite(track.latitude) & np.isfinite(track.longitude) & (np.abs(track.latitude) <= 90.0)
     return np.flatnonzero(is_valid & (track.time >= earliest) & (track.time <= latest))
 

@@ -47,6 +47,7 @@ def data_section(result: GranulesResult) -> dict[str, Any]:
         "matched": sum(info.matched for info in result.infos),
         "columns": dict(zip(COLUMN_KINDS, class_counts, strict=True)),
         "features": len(features.FEATURE_NAMES),
+        "files_not_read": result.unread,
     }
     if result.data_kind != "real":
         section["synthetic_band"] = SYNTHETIC_BAND

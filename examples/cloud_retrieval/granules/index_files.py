@@ -53,7 +53,7 @@ def read_matches(path: Path, *, label: str, km: float, minutes: float) -> Matche
         if missing:
             raise SceneError(f"{label}: no dataset {missing[0]}")
         values_by_part = {
-            part: np.asarray(file[name][()]).ravel() for name, (part, _) in (INDEX_DATASETS | VALUE_DATASETS).items()
+            part: read_column(file, name, label) for name, (part, _) in (INDEX_DATASETS | VALUE_DATASETS).items()
         }
     if len({len(values) for values in values_by_part.values()}) > 1:
         raise SceneError(f"{label}: its datasets differ in length")
@@ -70,6 +70,20 @@ def read_matches(path: Path, *, label: str, km: float, minutes: float) -> Matche
         values_by_part["minutes"][is_match],
         len(is_match),
     )
+
+
+def read_column(file: Any, name: str, label: str) -> NDArray[Any]:
+    """Return a dataset of an index file, one number per profile.
+
+    :raises SceneError: if it is no dataset of numbers, or cannot be decompressed.
+    """
+    try:
+        values = np.asarray(file[name][()]).ravel()
+    except (OSError, TypeError, RuntimeError) as error:
+        raise SceneError(f"{label}: {name} cannot be read; damaged? ({str(error).splitlines()[0]})") from error
+    if values.dtype.kind not in "uif":
+        raise SceneError(f"{label}: {name} holds {values.dtype}, not numbers")
+    return values
 
 
 def read_observations(path: Path) -> dict[str, NDArray[Any]]:

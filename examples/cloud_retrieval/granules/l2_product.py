@@ -112,8 +112,7 @@ def block_planes(granule: Granule, model: CloudModel, lines: tuple[int, int]) ->
         prediction.top_km * np.float32(1000.0),
     )
     coordinates: dict[str, NDArray[Any]] = {
-        name: granule.scaled_values(granule.geolocation, f"geolocation_data/{name}", window)
-        for name in ("latitude", "longitude")
+        name: granule.coordinates(name, window) for name in ("latitude", "longitude")
     }
     flat: dict[str, NDArray[Any]] = {"cloud_probability": probability, "cloud_phase": phase, "cloud_top_altitude": top}
     return coordinates | {name: values.reshape(window.shape) for name, values in flat.items()}

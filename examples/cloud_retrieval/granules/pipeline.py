@@ -31,7 +31,7 @@ from retrieval.stages import (
 
 from granules import caliop, file_names, forest_model, tasks
 from granules.evaluation import Counts, EvaluationCounts
-from granules.file_names import GranulePair
+from granules.file_names import FileSurvey, GranulePair
 from granules.forest_model import ForestSettings
 from granules.tasks import GranuleInfo, MatchLimits
 
@@ -69,9 +69,14 @@ class RunContext:
 
     options: Options
     client: DaskClient
-    pairs: tuple[GranulePair, ...]
+    survey: FileSurvey
     timer: StageTimer
     log: Log
+
+    @property
+    def pairs(self) -> tuple[GranulePair, ...]:
+        """The granules with their tracks."""
+        return self.survey.pairs
 
     def fold_of(self, index: int) -> int:
         """Return the fold that holds out a granule; granules adjacent in time share clouds and therefore a fold."""
@@ -83,6 +88,7 @@ class GranulesResult:
     """Results of a run; apart from seconds and client they are the same on one machine and on many."""
 
     options: Options
+    unread: dict[str, str]
     infos: list[GranuleInfo]
     folds: list[int]
     model_digests: list[str]
@@ -121,17 +127,19 @@ def run(options: Options, log: Log) -> GranulesResult:
     with ExitStack() as stack:
         with timer.stage("find"):
             # Before connecting: missing files are reported at once, also when no cluster is available.
-            pairs = file_names.find_pairs(options.data, minutes=options.minutes)
-            check_inputs(options, pairs)
+            survey = file_names.survey_files(options.data, minutes=options.minutes)
+            check_inputs(options, survey.pairs)
         with timer.stage("connect"):
             client = stack.enter_context(connect(options.scheduler, Path(__file__).parent))
         counts = [
-            format_count(len(pairs), "granule"),
+            format_count(len(survey.pairs), "granule"),
             format_count(client.workers, "worker"),
             format_count(client.threads, "thread"),
         ]
         log(", ".join(counts))
-        return run_stages(RunContext(options, client, pairs, timer, log))
+        for name, reason in survey.unread.items():
+            log(f"not read: {name} ({reason})")
+        return run_stages(RunContext(options, client, survey, timer, log))
 
 
 def check_inputs(options: Options, pairs: Sequence[GranulePair]) -> None:
@@ -155,6 +163,7 @@ def run_stages(context: RunContext) -> GranulesResult:
         predictions = map_granules(context, matched, models)
     return GranulesResult(
         options=context.options,
+        unread=context.survey.unread,
         infos=infos,
         folds=[context.fold_of(pair.index) for pair in context.pairs],
         model_digests=[model.digest for model in models],

@@ -137,6 +137,7 @@ def check_index_bounds(label: str, matches: Matches, granule: Granule, lidar: Li
     if not len(matches):
         return
     beyond = matches.line.max() >= granule.shape[0] or matches.pixel.max() >= granule.shape[1]
+    beyond |= matches.profile.max() >= matches.profiles
     if beyond or matches.profiles != len(lidar.track.time):
         raise SceneError(
             f"{label}: made from another granule or track ({granule.shape[0]} x {granule.shape[1]} pixels and "

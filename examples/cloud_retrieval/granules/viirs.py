@@ -10,13 +10,20 @@ Layout (NetCDF4; VIIRS Level 1 user guide):
 M01 to M11 hold reflectance times the cosine of the solar zenith angle. Integers above ``valid_max`` encode the reason
 for a missing value (65533: trimmed on board). Night granules lack most reflective bands, which are read as NaN.
 
+Quality flags (NASA VIIRS Level-1B Product User Guide, appendices 1 and 2), where a file has them:
+
+    VNP02MOD  observation_data/M01_quality_flags ... : values that are saturated, also in part (bits 4 and 128), missing
+              (512), of a failed calibration (1024) or of a dead detector (2048) are read as NaN
+    VNP03MOD  geolocation_data/quality_flag: where input is invalid (bit 1) or the pointing is bad (2), latitude and
+              longitude are read as NaN; a failed terrain correction (4) displaces a pixel by less than a match allows
+
 Center wavelengths: VIIRS Radiometric Calibration ATBD, table 2 (um). The steps of the stored integers are those of the
 radiances in a collocation of real granules of 2 January 2013: full scale / 65527, the largest valid integer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +40,11 @@ Plane = NDArray[np.float32]
 MAX_VALID_COUNT = 65527  # larger integers encode the reason for a missing value
 TRIMMED_COUNT = 65533  # line left out on board where scans overlap toward the edge of the swath
 MISSING_COUNT = 65535
+# Bits of the quality flags of a band, and of the geolocation.
+SATURATED, PARTLY_SATURATED, MISSING_VIEW, CALIBRATION_FAILED, DEAD_DETECTOR = 4, 128, 512, 1024, 2048
+UNUSABLE_BITS = SATURATED | PARTLY_SATURATED | MISSING_VIEW | CALIBRATION_FAILED | DEAD_DETECTOR
+INPUT_INVALID, POINTING_BAD = 1, 2
+MISPLACED_BITS = INPUT_INVALID | POINTING_BAD
 
 PLANCK_1 = 1.191042972e8  # 2 h c^2, W m-2 sr-1 um^4
 PLANCK_2 = 1.438776877e4  # h c / k, um K
@@ -99,6 +111,7 @@ def brightness_temperature(wavelength_um: float, radiance: NDArray[Any]) -> NDAr
 ANGLES = ("solar_zenith", "solar_azimuth", "sensor_zenith", "sensor_azimuth")
 # Codes of land_water_mask for land and coast.
 LAND_CODES = (1, 2)
+GEOLOCATION_PLANES = ("latitude", "longitude", *ANGLES, "land_water_mask", "quality_flag")
 
 
 @dataclass(frozen=True)
@@ -139,48 +152,82 @@ class Granule:
     synthetic: bool
 
     def swath(self) -> Swath:
-        """Return geolocation and times; pixels without an observation (trimmed on board) are not usable."""
-        latitude, longitude = (self.geolocation_plane(f"geolocation_data/{name}") for name in ("latitude", "longitude"))
-        return Swath(latitude, longitude, self.line_times(), self.observed())
+        """Return geolocation and times; pixels without an observation (trimmed on board) or time are not usable."""
+        latitude, longitude = (self.coordinates(name, self.whole) for name in ("latitude", "longitude"))
+        times = self.line_times()
+        return Swath(latitude, longitude, times, self.observed() & np.isfinite(times)[:, None])
 
-    def geolocation_plane(self, name: str) -> Plane:
-        """Return a whole plane of the geolocation file."""
-        return self.scaled_values(self.geolocation, name, Window(0, self.shape[0], 0, self.shape[1]))
+    @property
+    def whole(self) -> Window:
+        """Window of the whole granule."""
+        return Window(0, self.shape[0], 0, self.shape[1])
+
+    def coordinates(self, name: str, window: Window) -> Plane:
+        """Return latitude or longitude (degrees) of a window inside the granule, NaN where the pixel is misplaced."""
+        values = self.scaled_values(self.geolocation, f"geolocation_data/{name}", window)
+        flags = self.flags(self.geolocation, "geolocation_data", "quality_flag", window)
+        return np.where(flags & MISPLACED_BITS, np.float32(np.nan), values)
 
     def line_times(self) -> NDArray[np.float64]:
-        """Return the middle of the scan of each line, seconds since 1993 (TAI)."""
+        """Return the middle of the scan of each line, seconds since 1993 (TAI); NaN for scans without a time."""
         names = ("scan_start_time", "scan_end_time")
-        edges = [self.read(self.geolocation, f"scan_line_attributes/{name}") for name in names]
-        middle = (edges[0].astype(np.float64) + edges[1]) / 2.0
-        if not len(middle) or self.shape[0] % len(middle):
-            raise SceneError(f"{self.labels[1]}: {self.shape[0]} lines are not a multiple of {len(middle)} scans")
+        start, end = (self.read(self.geolocation, f"scan_line_attributes/{name}").astype(np.float64) for name in names)
+        if start.ndim != 1 or start.shape != end.shape or not len(start) or self.shape[0] % len(start):
+            raise SceneError(f"{self.labels[1]}: {self.shape[0]} lines are not a multiple of {len(start)} scans")
+        # The fill value is -999.9; the mean of a fill value and a time would be a time in another decade.
+        middle = np.where((start > 0.0) & (end > 0.0), (start + end) / 2.0, np.nan)
         # The product has one time per scan, not per line.
-        return np.repeat(middle, self.shape[0] // len(middle))
+        return np.repeat(middle, self.shape[0] // len(start))
 
     def observed(self) -> NDArray[np.bool_]:
         """Return True where the 10.8 um band, which observes day and night, has a value."""
         with hdf_files.LIBRARY_LOCK:
             plane = self.variable(self.radiances, "observation_data/M15")
             limit = int(getattr(plane, "valid_max", MAX_VALID_COUNT))
-        return np.asarray(self.read(self.radiances, "observation_data/M15") <= limit)
+        has_value = self.read(self.radiances, "observation_data/M15") <= limit
+        return np.asarray(has_value & ~self.excluded("M15", self.whole))
+
+    def excluded(self, band: str, window: Window) -> NDArray[np.bool_]:
+        """Return True where the quality flags exclude the value of a band."""
+        flags = self.flags(self.radiances, "observation_data", f"{band}_quality_flags", window)
+        return np.asarray((flags & UNUSABLE_BITS) != 0)
+
+    def flags(self, file: Any, group: str, name: str, window: Window) -> NDArray[Any]:
+        """Return quality flags of a window inside the granule; 0 if the file has none."""
+        if name not in file[group].variables:
+            return np.zeros((1, 1), np.uint16)
+        return self.read(file, f"{group}/{name}", window)
 
     def band(self, band: Band, window: Window) -> Plane:
         """Return a band as stored (reflectance times solar cosine, or W m-2 sr-1 um-1), NaN where missing."""
         name = f"observation_data/{band.name}"
         if not band.thermal and band.name not in self.radiances["observation_data"].variables:
             return np.full(window.shape, np.nan, np.float32)
-        return self.scaled_values(self.radiances, name, window)
+        values = self.scaled_values(self.radiances, name, window)
+        return np.where(self.excluded(band.name, window), np.float32(np.nan), values)
 
     def brightness_temperature(self, band: Band, window: Window) -> Plane:
         """Return brightness temperatures (K) of a thermal band, from the table in the file if it has one."""
         name = f"observation_data/{band.name}"
         table = f"{band.name}_brightness_temperature_lut"
         if table not in self.radiances["observation_data"].variables:
-            return brightness_temperature(band.wavelength_um, self.scaled_values(self.radiances, name, window))
+            return brightness_temperature(band.wavelength_um, self.band(band, window))
         with hdf_files.LIBRARY_LOCK:
             raw, limit = self.stored_values(name, window)
-        kelvin = fill_cold_end(self.read(self.radiances, f"observation_data/{table}").astype(np.float32))
-        return np.where(raw <= limit, kelvin[raw], np.float32(np.nan))
+        kelvin = self.temperature_table(table, limit)
+        valid = (raw <= limit) & ~self.excluded(band.name, window)
+        # Masked first: the table need not have an entry for the integers that encode why a value is missing.
+        return np.where(valid, kelvin[np.where(valid, raw, 0)], np.float32(np.nan))
+
+    def temperature_table(self, name: str, limit: int) -> NDArray[np.float32]:
+        """Return a table of brightness temperatures (K) by stored integer.
+
+        :raises SceneError: if it has no entry for some valid integers.
+        """
+        kelvin = self.read(self.radiances, f"observation_data/{name}")
+        if kelvin.ndim != 1 or len(kelvin) <= limit:
+            raise SceneError(f"{self.labels[0]}: {name} {kelvin.shape} has no entry for valid integers up to {limit}")
+        return fill_cold_end(kelvin.astype(np.float32))
 
     def stored_values(self, name: str, window: Window) -> tuple[NDArray[np.uint16], int]:
         """Return stored integers of a window inside the granule, and the largest valid integer."""
@@ -239,6 +286,27 @@ def valid_limits(attributes: dict[str, Any]) -> tuple[float, float]:
     return float(attributes.get("valid_min", -np.inf)), float(attributes.get("valid_max", np.inf))
 
 
+def check_planes(group: Any, names: Sequence[str], shape: tuple[int, ...], label: str) -> None:
+    """Check that the planes that a group has, and their quality flags, are numbers of the granule's shape.
+
+    :raises SceneError: for the first one that is not.
+    """
+    if len(shape) != 2 or not all(shape):
+        raise SceneError(f"{label}: pixels of shape {shape}, not lines and pixels")
+    for name in (*names, *(f"{name}_quality_flags" for name in names)):
+        if name not in group.variables:
+            continue
+        plane = group.variables[name]
+        if plane.shape != shape:
+            raise SceneError(f"{label}: {name} has shape {plane.shape}, the granule {shape}")
+        # Bands and flags index tables and are tested bit by bit.
+        allowed = "ui" if name.startswith("M") or name.endswith("flag") else "uif"
+        if getattr(plane.dtype, "kind", "") not in allowed:
+            raise SceneError(
+                f"{label}: {name} holds {plane.dtype}, not {'integers' if 'f' not in allowed else 'numbers'}"
+            )
+
+
 @contextmanager
 def open_granule(radiances: Path, geolocation: Path, *, label: str, geolocation_label: str = "") -> Iterator[Granule]:
     """Open both files of a granule and check that their shapes agree.
@@ -256,8 +324,10 @@ def open_granule(radiances: Path, geolocation: Path, *, label: str, geolocation_
             shape = hdf_files.get_variable(geolocation_file, "geolocation_data/latitude", geolocation_label).shape
             radiance_shape = hdf_files.get_variable(radiance_file, "observation_data/M15", label).shape
             synthetic = any(bool(getattr(file, "synthetic", 0)) for file in (radiance_file, geolocation_file))
-        if shape != radiance_shape:
-            raise SceneError(f"{label}: radiances of {radiance_shape} pixels, geolocation of {shape}")
+            if shape != radiance_shape:
+                raise SceneError(f"{label}: radiances of {radiance_shape} pixels, geolocation of {shape}")
+            check_planes(radiance_file["observation_data"], BAND_NAMES, shape, label)
+            check_planes(geolocation_file["geolocation_data"], GEOLOCATION_PLANES, shape, geolocation_label)
         yield Granule(
             (label, geolocation_label), radiance_file, geolocation_file, (int(shape[0]), int(shape[1])), synthetic
         )

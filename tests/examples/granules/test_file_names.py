@@ -63,3 +63,59 @@ def test_a_folder_that_lacks_files_is_one_line(tmp_path: Path, there: list[str],
 
     with pytest.raises(SceneError, match=message):
         file_names.find_pairs(str(tmp_path), minutes=15.0)
+
+
+def test_near_real_time_granules_and_subsets_are_read(tmp_path: Path) -> None:
+    """LANCE adds _NRT to the product and no production time; ASDC adds _Subset to what was ordered in part."""
+    track = "CAL_LID_L2_01kmCLay-Standard-V4-51.2020-08-20T09-31-07ZD_Subset.hdf"
+    layers = "CAL_LID_L2_05kmMLay-Standard-V4-51.2020-08-20T09-31-07ZD_Subset.hdf"
+    parts = [f"{craft}0{kind}MOD_NRT.A2020233.1000.001.nc" for craft in ("VNP", "VJ1", "VJ2") for kind in (2, 3)]
+    for name in (track, layers, *parts):
+        (tmp_path / name).touch()
+
+    survey = file_names.survey_files(str(tmp_path), minutes=15.0)
+
+    assert sorted(name for pair in survey.pairs for name in pair.swath_files) == sorted(parts)
+    assert {pair.observation_files[2:] for pair in survey.pairs} == {(track, layers)}
+    assert {pair.layer_file(track) for pair in survey.pairs} == {layers}
+    assert survey.unread == {}
+
+
+def test_every_file_that_is_not_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    parts = [f"VNP0{kind}MOD.A2013002.1542.001.1.nc" for kind in (2, 3)]
+    track = "CAL_LID_L2_01kmCLay-Standard-V4-10.2013-01-02T15-03-57ZD.hdf"
+    reasons = {
+        "VNP02MOD_NRT.A2013002.1542.001.nc": f"{parts[0]} is read instead",
+        "later/VNP03MOD.A2013002.1542.002.1.nc": f"{parts[1]} is read instead",
+        f"{track[:-4]}_Subset.hdf": f"{track} is read instead",
+        "VNP02IMG.A2013002.1542.001.1.nc": "VNP02IMG is not used",
+        "CAL_LID_L2_VFM-Standard-V4-10.2013-01-02T15-03-57ZD.hdf": "CAL_LID_L2_VFM is not used",
+        "VNP02MOD.A2013400.1542.001.1.nc": "its name holds no date",
+        "CAL_LID_L2_01kmCLay-Standard-V4-10.2013-02-30T15-03-57ZD.hdf": "its name holds no date",
+        "CAL_LID_L2_01kmCLay-Standard-V4-10.2013-03-30T15-03-57ZD.hdf": "no granule within 15 minutes",
+        "CAL_LID_L2_05kmMLay-Standard-V4-10.2013-03-30T15-03-57ZD.hdf": "no track of the same time is read",
+        "CAL_2013-03-30T15-03-57ZD_VNP_2013002.1542_Index.h5": "no such granule and track here",
+        "readme.txt": "not the name of a granule, a track or an index file",
+        **{f"VNP0{kind}MOD.A2013009.1542.001.1.nc": "no track within 15 minutes" for kind in (2, 3)},
+    }
+    (tmp_path / "later").mkdir()
+    for name in (*parts, track, *reasons):
+        (tmp_path / name).touch()
+
+    survey = file_names.survey_files(str(tmp_path), minutes=15.0)
+
+    assert [pair.all_files for pair in survey.pairs] == [(*parts, track)]
+    assert survey.unread == reasons
+
+
+def test_all_incomplete_granules_are_named(tmp_path: Path) -> None:
+    for name in ("VNP02MOD.A2013002.1542.001.1.nc", "VJ103MOD.A2018153.1542.002.1.nc"):
+        (tmp_path / name).touch()
+
+    with pytest.raises(SceneError) as caught:
+        file_names.find_pairs(str(tmp_path), minutes=15.0)
+
+    assert [line.partition(": ")[2] for line in str(caught.value).splitlines()] == [
+        "granule 2013002.1542 has no VNP03MOD file",
+        "granule VJ1_2018153.1542 has no VJ102MOD file",
+    ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from granules import caliop, collocation, file_names, index_files, viirs
 from granules.viirs import BANDS, Window
+from retrieval.scenes import SceneError
 from simulation import synthetic_granules
 from simulation.synthetic_granules import GranuleSize
 
@@ -49,6 +50,37 @@ def test_an_index_file_is_read_as_it_was_written(index: tuple[Path, collocation.
     kelvin = granule.band(BANDS[14], Window(0, 160, 0, 160))
     found = index_files.read_observations(path)["M15"]
     assert np.array_equal(found[:, 2], kelvin[matches.line, matches.pixel])
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("group", r"^here: VIIRS_AlongTrack_Index cannot be read; damaged\? \([^\n]*\)$"),
+        ("text", r"^here: VIIRS_AlongTrack_Index holds object, not numbers$"),
+        ("short", r"^here: its datasets differ in length$"),
+        ("noise", r"^here: VIIRS_AlongTrack_Index cannot be read; damaged\? \([^\n]*\)$"),
+    ],
+)
+def test_an_index_file_whose_datasets_cannot_be_read_is_one_line(
+    index: tuple[Path, collocation.Matches], damage: str, message: str
+) -> None:
+    path, name = index[0], "VIIRS_AlongTrack_Index"
+    with h5py.File(path, "a") as file:
+        if damage == "noise":
+            chunk = file[name].id.get_chunk_info(0)
+        else:
+            del file[name]
+        if damage == "group":
+            file.create_group(name)
+        elif damage != "noise":
+            file[name] = ["a", "b"] if damage == "text" else [1, 2]
+    if damage == "noise":
+        content = bytearray(path.read_bytes())
+        content[chunk.byte_offset : chunk.byte_offset + chunk.size] = np.random.default_rng(1).bytes(chunk.size)
+        path.write_bytes(content)
+
+    with pytest.raises(SceneError, match=message):
+        index_files.read_matches(path, label="here", km=5.0, minutes=15.0)
 
 
 def test_index_files_have_the_names_types_and_fill_values_of_real_ones(
