@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,24 @@ def _botocore_session(profile: str) -> botocore.session.Session:
     # boto3 adds its own folder once for each session.
     loader.search_paths[:] = dict.fromkeys(loader.search_paths)
     session.register_component("data_loader", loader)
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_time)
     return session
+
+
+def parse_time(value: Any) -> datetime:
+    """Return the time that a field of an answer states, as botocore's own parser does.
+
+    :raises ValueError: it is no time.
+    """
+    from botocore.utils import parse_timestamp
+
+    # botocore's parser takes 0.5 ms of CPU for a time: a quarter of the CPU time of listing VMs, with three times each.
+    if isinstance(value, str) and "T" in value:
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(value)
+            if moment.tzinfo:
+                return moment
+    return parse_timestamp(value)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
 from orchestrator.jobs.host_output import LogReader
+from orchestrator.jobs.query import CLOCK_SLACK
 from orchestrator.jobs.runs import Run, TaskExit
 
 if TYPE_CHECKING:
@@ -69,9 +71,12 @@ class Follower:
             self.tail = [*self.tail[1 - TAIL_LINES :], whole]
             self.on_line(self.host.name, whole)
 
-    def task_exit(self) -> TaskExit:
-        """Return the task's exit."""
-        return host_output.parse_exit(self.host.name, self.reader, self.tail)
+    def task_exit(self, now: datetime) -> TaskExit:
+        """Return the task's exit.
+
+        :param now: current time of this computer, UTC.
+        """
+        return host_output.parse_exit(self.host.name, self.reader, self.tail, now + CLOCK_SLACK)
 
 
 def follow(
@@ -84,8 +89,21 @@ def follow(
     :param lost_timeout_s: seconds of failing connections after which a host counts as lost.
     """
     return parallel.for_each(
-        hosts, lambda host: _follow_host(ssh, Follower(host, on_line), run_id, lost_timeout_s), clock=ssh.clock
+        hosts,
+        lambda host: _follow_host(ssh, Follower(host, on_line), run_id, lost_timeout_s),
+        clock=ssh.clock,
+        # All at once: the exit of a host that had to wait for others would come too late.
+        max_workers=len(hosts),
     )
+
+
+def duration_s(exits: Sequence[TaskExit]) -> float:
+    """Return the seconds from a run's first start to the last end of its main tasks; 0 if one is unknown."""
+    starts = [task.started_at for task in exits]
+    ends = [task.ended_at for task in exits]
+    if not starts or None in starts or None in ends:
+        return 0.0
+    return max(0.0, (max(filter(None, ends)) - min(filter(None, starts))).total_seconds())
 
 
 def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s: float) -> TaskExit:
@@ -107,7 +125,7 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
             continue
         if not follower.reader.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
-        return follower.task_exit()
+        return follower.task_exit(ssh.clock.now())
 
 
 def _stream(ssh: SshClient, follower: Follower, run_id: str) -> None:

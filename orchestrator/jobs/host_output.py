@@ -39,19 +39,11 @@ _EXIT_STATUS = re.compile(r"-?[0-9]{1,4}")
 _EXIT_WORDS = ("cancelled", "timeout", "lost", "unknown")
 _COUNT = re.compile(r"[0-9]{1,9}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_FIRST_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_FIRST_TIME, _LAST_TIME = (datetime(year, 1, 1, tzinfo=UTC) for year in (2000, 2200))
 
 SHARED_FILES = (
-    "job.json",
-    "hostfile",
-    "bin/command.sh",
-    "task/mesh.cmd",
-    "task/mesh.env",
-    "mesh/ca.pem",
-    "mesh/cert.pem",
-    "mesh/key.pem",
-    "mesh/port",
-    "mesh/members",
+    *("job.json", "hostfile", "bin/command.sh", "task/mesh.cmd", "task/mesh.env"),
+    *(f"mesh/{name}" for name in ("ca.pem", "cert.pem", "key.pem", "port", "members")),
 )
 """The files that ``give.sh`` sends; a host that joins a run gets no others."""
 
@@ -344,12 +336,14 @@ class LogReader:
     :param exit_text: a task's exit status, or why there is none; empty before its end.
     :param reclaim_time: time at which AWS reclaims the spot instance; empty without such a notice.
     :param disk_full: True if the host's disk had no room left at the end of the task.
+    :param times: start of the run on the host, and end of the task, as text.
     """
 
     mark: str = field(default_factory=_new_mark)
     exit_text: str = ""
     reclaim_time: str = ""
     disk_full: bool = False
+    times: str = ""
     _partial: str = ""
     _partial_raw: bytes = b""
 
@@ -378,22 +372,26 @@ class LogReader:
             self.exit_text = value.strip() or "lost"
         elif name == "spot":
             self.reclaim_time = self.reclaim_time or _CONTROL.sub("", value)[:40]
+        elif name == "times":
+            self.times = value
         elif name == "full":
             self.disk_full = True
 
 
-def parse_exit(host: str, reader: LogReader, tail: Sequence[str]) -> TaskExit:
+def parse_exit(host: str, reader: LogReader, tail: Sequence[str], latest: datetime = _LAST_TIME) -> TaskExit:
     """Return a main task's exit.
 
     :param reader: has read its log to the end.
     :param tail: last lines of its log.
+    :param latest: later times are damaged, and count as unknown.
     """
     # Trailing empty lines would push the error message out of the few lines that are shown.
     lines = list(tail)
     while lines and not lines[-1].strip():
         lines.pop()
-    exit_text = reader.exit_text
-    if _EXIT_STATUS.fullmatch(exit_text):
-        return TaskExit(host, int(exit_text), "exit", tuple(lines), reader.reclaim_time, reader.disk_full)
-    reason = exit_text if exit_text in _EXIT_WORDS else "lost"
-    return TaskExit(host, None, reason, tuple(lines), reader.reclaim_time, reader.disk_full)
+    moments = (_parse_time(text, latest) for text in [*reader.times.split(), *"--"][:2])
+    started_at, ended_at = (moment if isinstance(moment, datetime) else None for moment in moments)
+    is_status = bool(_EXIT_STATUS.fullmatch(reader.exit_text))
+    reason = reader.exit_text if reader.exit_text in _EXIT_WORDS else "exit" if is_status else "lost"
+    status = int(reader.exit_text) if is_status else None
+    return TaskExit(host, status, reason, tuple(lines), reader.reclaim_time, reader.disk_full, started_at, ended_at)

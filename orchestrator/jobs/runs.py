@@ -191,6 +191,7 @@ class TaskExit:
     :param tail: its last lines.
     :param reclaim_time: time at which AWS reclaims its spot instance; empty without such a notice.
     :param disk_full: True if the host's disk had no room left at its end.
+    :param started_at: start of the run's first task on the host; None if it is unknown.
     """
 
     host: str
@@ -199,6 +200,8 @@ class TaskExit:
     tail: tuple[str, ...]
     reclaim_time: str = ""
     disk_full: bool = False
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
     def ok(self) -> bool:

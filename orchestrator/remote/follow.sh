@@ -1,8 +1,9 @@
 #!/bin/sh
 # Streams a task's log until the task ends.   follow.sh RUN ROLE LINES-SEEN MARK
 # MARK, which no job knows, begins the lines that are not the log's: "MARK beat" (a heartbeat), "MARK spot TIME" (AWS
-# reclaims the VM), "MARK full" (no room on the disk), and at the end "MARK exit RC" (the task's own exit status) or
-# "MARK exit lost" (it vanished without one).
+# reclaims the VM), "MARK full" (no room on the disk), and at the end "MARK times STARTED ENDED" (of the run's first task
+# on this host, and of this task; - if unknown) and "MARK exit RC" (the task's own exit status) or "MARK exit lost" (it
+# vanished without one).
 set -u
 folder="$HOME/stratus/runs/$1" role=$2 seen=$3 mark=$4
 state="$folder/state/$role"
@@ -38,4 +39,9 @@ done
 spot
 free=$(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }')
 [ "${free:-1024}" -lt 1024 ] && echo "$mark full"
+# A job may write anything to these files.
+moment() { head -n 1 | head -c 40 | tr -dc '0-9A-Za-z:.-'; }
+started=$(head -q -c 40 "$folder"/state/*.started 2>/dev/null | sort | moment)
+ended=$(head -c 40 "$state.ended" 2>/dev/null | moment)
+echo "$mark times ${started:--} ${ended:--}"
 echo "$mark exit $(head -c 20 "$state.rc" 2>/dev/null || echo lost)"

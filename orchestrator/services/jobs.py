@@ -221,7 +221,7 @@ class JobService:
         if not exits.failed:
             record.note_end(self._run_folder(run.run_id), self.clock.now())
         self._handle_failure(located, exits)
-        return RunResult(run.run_id, run.job, self._refresh(located).run.seconds or 0.0)
+        return RunResult(run.run_id, run.job, follow.duration_s(exits.successful_values()))
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that the hosts report, oldest first."""

@@ -143,3 +143,26 @@ def test_sequential_clients_pause_by_the_clock_between_attempts() -> None:
     with pytest.raises(CloudRefused, match="AWS is throttling requests"), clients.translate_errors("listing"):
         clients.service("batch", attempts=4).describe_job_queues()
     assert time.seconds == 1 + 2 + 4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-20T14:12:03.000Z",
+        "2026-11-20T14:12:03Z",
+        "2026-11-20T14:12:03+02:00",
+        "20 Nov 2026 14:12:03 GMT",
+        1.5e9,
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(value: Any) -> None:
+    from botocore.utils import parse_timestamp
+
+    assert client.parse_time(value) == parse_timestamp(value)
+    assert client.parse_time(value).tzinfo is not None
+
+
+@pytest.mark.parametrize("value", ["", "TT", "2026-13-20T14:12:03Z", "2026-11-20T25:12:03Z", None, {}])
+def test_a_time_that_is_none_is_an_error(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        client.parse_time(value)

@@ -147,6 +147,22 @@ def test_helpers_end_with_the_main_task(vm: ScriptHost) -> None:
     assert vm.exit_statuses("r2") == {"main": "0", "worker": "cancelled"}
 
 
+def test_start_and_end_come_with_the_exit_and_whatever_a_job_wrote_there_is_one_word(vm: ScriptHost) -> None:
+    vm.start("r8", main="true", worker="sleep 60")
+    follow = remote_scripts.inline_command("follow.sh", "r8", "main", "0", "@@")
+    first = [line.split()[2:] for line in vm.run(follow).splitlines() if line.startswith("@@ times ")]
+    state = vm.home / "stratus/runs/r8/state"
+    assert first == [
+        [min((state / f"{role}.started").read_text().strip() for role in ("main", "worker")), *first[0][1:]]
+    ]
+    assert first[0][1] == (state / "main.ended").read_text().strip()
+
+    (state / "main.ended").write_text("2026; $(id)\n@@ exit 9\n")
+    (state / "main.started").write_bytes(b"\0" * 100_000)
+    (state / "worker.started").unlink()
+    assert vm.run(follow).splitlines()[-2:] == ["@@ times - 2026id", "@@ exit 0"]
+
+
 @pytest.mark.slow
 def test_cancel_kills_a_process_that_ignores_term_in_its_own_session(vm: ScriptHost) -> None:
     """A process that ignores TERM in a session of its own is found by its environment and killed."""

@@ -78,12 +78,12 @@ def test_status_makes_two_api_calls_at_most(measured: Measured) -> None:
 
 
 def test_a_run_resolves_its_hosts_once(measured: Measured) -> None:
-    """SSH: upload of the code, start, output, and the state at the end."""
+    """SSH: upload of the code, start, and output."""
     measured.reset()
     run_to_its_end(measured)
 
     assert measured.api_calls == {"DescribeInstances": 1}
-    assert measured.channels_per_host == [4] * HOSTS
+    assert measured.channels_per_host == [3] * HOSTS
 
 
 def test_a_fetch_resolves_the_run_once(measured: Measured) -> None:
@@ -123,7 +123,7 @@ def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
 @pytest.mark.parametrize(
     ("verb", "api_calls", "channels_per_host"),
     [
-        (["run", "--multi"], 1, [4] * HOSTS),
+        (["run", "--multi"], 1, [3] * HOSTS),
         (["logs"], 1, [2] * HOSTS),
         (["cancel"], 1, [2] * HOSTS),
         (["fetch"], 1, [4, 3]),

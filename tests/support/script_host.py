@@ -83,7 +83,7 @@ class ScriptHost:
     def follow(self, run: str, seen: int = 0) -> list[str]:
         """Return the log after the lines seen, until the task ends."""
         lines = self.run(remote_scripts.inline_command("follow.sh", run, "main", str(seen), "@@")).splitlines()
-        return [line for line in lines if line and line != "@@ beat"]
+        return [line for line in lines if line and line != "@@ beat" and not line.startswith("@@ times ")]
 
     def cancel(self, run: str, *running: str) -> str:
         """Cancel a run whose given roles were running when the cancel was requested."""
