@@ -19,7 +19,7 @@ from adaptation import batching, distributed, losses, models
 #: Odd, so that two ranks have unequal numbers of rows.
 ROWS, CLASSES, STRENGTH = 11, 5, 0.7
 #: Large enough that the transfer loss dominates the gradient, so that an error in it is visible.
-WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0}
+WEIGHTS = {"none": 0.0, "coral": 1e5, "dan": 1e3, "dann": 10.0, "cdan": 10.0, "mcc": 1e4}
 PAIRS = 10.0
 
 
@@ -30,11 +30,11 @@ def gradient(method: str, scope: str, parts: int, ranks: distributed.Communicato
     source, target, partners = (torch.rand(ROWS, *shape, dtype=torch.float64) for shape in shapes)
     labels = torch.arange(ROWS) % CLASSES
     net = (
-        models.build_sensor_model((source, target), CLASSES, seed=3)
+        models.build_sensor_model((source, target), CLASSES, seed=3, conditional=method == "cdan")
         if pairs
-        else models.build_image_model("small", CLASSES, seed=3)
+        else models.build_image_model("small", CLASSES, seed=3, conditional=method == "cdan")
     )
-    net.double()["domain"].requires_grad_(method == "dann")
+    net.double()["domain"].requires_grad_(method in losses.ADVERSARIAL)
     objective = losses.Objective(method, weight=WEIGHTS[method], scope=scope, pair_weight=pairs)
     start = 0
     for rows in batching.split_evenly(ROWS, parts):
@@ -53,7 +53,7 @@ def main() -> None:
     ranks = distributed.connect("auto", cuda=False)
     gradients = {method: gradient(method, "global", 1, ranks) for method in losses.METHODS}
     gradients |= {f"{method}-in-parts": gradient(method, "global", 3, ranks) for method in losses.METHODS}
-    gradients |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in ("coral", "dan")}
+    gradients |= {f"{method}-local": gradient(method, "local", 1, ranks) for method in losses.MEASURES}
     gradients |= {f"{method}-of-pairs": gradient(method, "global", 1, ranks, pairs=PAIRS) for method in losses.METHODS}
     gradients |= {
         f"{method}-of-pairs-in-parts": gradient(method, "global", 3, ranks, pairs=PAIRS) for method in losses.METHODS

@@ -67,13 +67,13 @@ def test_two_ranks_have_the_gradient_of_one_process_between_two_sensors(
     )
 
 
-@pytest.mark.parametrize("method", ["coral", "dan"])
+@pytest.mark.parametrize("method", losses.MEASURES)
 def test_rank_local_losses_are_another_objective(gradients: dict[str, Any], method: str) -> None:
     """This also shows that the comparison above is sensitive."""
     assert distance(gradients["horovod"][f"{method}-local"], gradients["none"][method]) > 0.01
 
 
-@pytest.mark.parametrize("method", ["none", "dann"])
+@pytest.mark.parametrize("method", ["none", *losses.ADVERSARIAL])
 def test_sums_over_images_do_not_depend_on_the_parts_of_a_batch(gradients: dict[str, Any], method: str) -> None:
     assert distance(gradients["none"][f"{method}-in-parts"], gradients["none"][method]) < 1e-12
 

@@ -1,62 +1,37 @@
-"""Losses: classification, feature alignment (DeepCORAL, DAN, DANN) and pairs, as each rank's share of the global batch.
+"""Losses: classification, alignment (:data:`METHODS`) and pairs, as each rank's share of the global batch.
 
-The alignment losses are defined over the rows of the global batch; :mod:`adaptation.distributed` gathers them.
+The losses of :mod:`adaptation.alignment` are defined over the rows of the global batch; :mod:`adaptation.distributed`
+gathers them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
-from adaptation import models
+from adaptation import alignment, models
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from adaptation.distributed import Communicator
 
-METHODS = ("none", "coral", "dan", "dann")
+METHODS = ("none", "coral", "dan", "dann", "cdan", "mcc")
+#: Methods with a domain classifier.
+ADVERSARIAL = ("dann", "cdan")
 #: Default weight of the transfer loss, by method.
-DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1}
-#: Widths of the Gaussian kernels around the mean distance, as in DAN's published code: 2^-2 ... 2^2.
-KERNEL_POWERS = (-2, -1, 0, 1, 2)
-
-
-def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distance of the two covariances, divided by 4 d^2 (Sun and Saenko, 2016, equations 1 to 3).
-
-    :param source: features, (n, d), n at least 2; ``target`` likewise.
-    """
-    width = source.shape[1]
-    return (covariance(source) - covariance(target)).square().sum() / (4 * width * width)
-
-
-def covariance(rows: Tensor) -> Tensor:
-    """Return the covariance between columns, (d, d), of rows (n, d)."""
-    centered = rows - rows.mean(dim=0, keepdim=True)
-    return centered.T @ centered / (len(rows) - 1)
-
-
-def mmd(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared maximum mean discrepancy with Gaussian kernels (Long et al., 2015; Gretton et al., 2012).
-
-    The median kernel width is the mean squared distance between rows; no gradient flows through it.
-
-    :param source: features, (n, d); ``target`` (m, d).
-    """
-    rows = torch.cat([source, target])
-    norms = rows.square().sum(dim=1)
-    # Rounding can make the smallest distances negative.
-    distances = (norms[:, None] + norms[None, :] - 2 * rows @ rows.T).clamp(min=0)
-    count = len(rows)
-    mean_distance = (distances.detach().sum() / (count * (count - 1))).clamp(min=1e-12)
-    kernel = sum(torch.exp(-distances / (mean_distance * 2.0**power)) for power in KERNEL_POWERS) / len(KERNEL_POWERS)
-    n = len(source)
-    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1, "cdan": 0.1, "mcc": 1.0}
+#: Losses over all rows of a batch, which are not sums over rows.
+MEASURES: dict[str, Callable[..., Tensor]] = {
+    "coral": alignment.coral,
+    "dan": alignment.mmd,
+    "mcc": alignment.class_confusion,
+}
 
 
 def reverse_gradient(values: Tensor, strength: float) -> Tensor:
@@ -79,7 +54,7 @@ class Objective:
     """The loss to minimize.
 
     :param weight: of the transfer loss.
-    :param scope: ``global``: CORAL and MMD over the rows of all ranks; ``local``: over each rank's own rows.
+    :param scope: ``global``: CORAL, MMD, class confusion over the rows of all ranks; ``local``: over each rank's own.
     :param pair_weight: of the distance between the features of two sensors for the same column.
     """
 
@@ -141,10 +116,12 @@ def loss_shares(net: Any, part: BatchPart, objective: Objective, strength: float
     classes, pairs = classes.detach(), pairs.detach()
     if objective.method == "none":
         return LossShares(supervised, classes, torch.zeros_like(classes), pairs)
-    if objective.method == "dann":
-        transfer = domain_loss(net, source, target, strength) / part.total
-        # The strength scales the reversed gradient only; the domain head is always trained at full rate.
-        return LossShares(supervised + objective.weight * transfer, classes, transfer.detach(), pairs)
+    if objective.method in ADVERSARIAL:
+        # Weight and strength scale the reversed gradient only; the domain head is always trained at full rate.
+        transfer = domain_loss(net, source, target, objective.weight * strength) / part.total
+        return LossShares(supervised + transfer, classes, transfer.detach(), pairs)
+    if objective.method == "mcc":
+        target = net["classifier"](target)
     transfer, share = alignment_loss(source, target, part, objective, comm)
     return LossShares(supervised + objective.weight * strength * transfer, classes, share, pairs)
 
@@ -158,17 +135,22 @@ def class_loss(net: Any, source: Tensor, part: BatchPart) -> Tensor:
 def alignment_loss(
     source: Tensor, target: Tensor, part: BatchPart, objective: Objective, comm: Communicator
 ) -> tuple[Tensor, Tensor]:
-    """Return CORAL or MMD of the features to differentiate, and this rank's share of its value, detached."""
-    measure = coral if objective.method == "coral" else mmd
+    """Return a loss over all rows to differentiate, and this rank's share of its value, detached.
+
+    :param target: features; logits for ``mcc``, which does not use ``source``.
+    """
     # Autocast would compute the matrix products in half precision again: between nearly aligned domains their
     # difference is smaller than its rounding.
-    with torch.autocast(source.device.type, enabled=False):
-        source, target = at_least_float32(source), at_least_float32(target)
+    with torch.autocast(target.device.type, enabled=False):
+        rows = [at_least_float32(target)]
+        if objective.method != "mcc":
+            rows.insert(0, at_least_float32(source))
         if objective.scope == "local":
-            transfer = measure(source, target) * (len(source) / part.total)
+            transfer = MEASURES[objective.method](*rows) * (len(target) / part.total)
             return transfer, transfer.detach()
-        gathered = comm.gather_rows(torch.cat([source, target], dim=1), part.counts, "features")
-        transfer = measure(*gathered.split(source.shape[1], dim=1)) * (sum(part.counts) / part.total)
+        gathered = comm.gather_rows(torch.cat(rows, dim=1), part.counts, "features")
+        measured = MEASURES[objective.method](*gathered.split(target.shape[1], dim=1))
+        transfer = measured * (sum(part.counts) / part.total)
     # Every rank computes the whole loss, so each reports an equal share.
     return transfer, transfer.detach() / comm.size
 
@@ -180,8 +162,16 @@ def pair_loss(net: Any, part: BatchPart, target: Tensor) -> Tensor:
 
 
 def domain_loss(net: Any, source: Tensor, target: Tensor, strength: float) -> Tensor:
-    """Return the sum over rows of half the domain head's cross entropy, with reversed gradient to the features."""
-    rows = reverse_gradient(torch.cat([source, target]), strength)
+    """Return the sum over rows of half the domain head's cross entropy, with reversed gradient to the features.
+
+    The head's input is the features (DANN), or their products with the predicted probabilities of the classes (CDAN,
+    Long et al., 2018), through which no gradient flows to the classifier, as in the published code.
+    """
+    features = torch.cat([source, target])
+    rows = reverse_gradient(features, strength)
+    if "condition" in net:
+        probabilities = torch.softmax(at_least_float32(net["classifier"](features.detach())), dim=1).detach()
+        rows = net["condition"](rows, probabilities)
     logits = at_least_float32(net["domain"](rows)).squeeze(1)
     truth = torch.cat([torch.ones_like(logits[: len(source)]), torch.zeros_like(logits[len(source) :])])
     return functional.binary_cross_entropy_with_logits(logits, truth, reduction="sum") / 2

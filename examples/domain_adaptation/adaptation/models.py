@@ -1,4 +1,4 @@
-"""Networks: features (one network, or one encoder per sensor), a classifier on them, and the domain head of DANN.
+"""Networks: features (one network, or one encoder per sensor), a classifier on them, and a domain head (DANN, CDAN).
 
 No network depends on batch statistics (group normalization, or frozen batch normalization): the features of an image
 depend neither on its rank nor on the other images of the batch.
@@ -7,6 +7,7 @@ depend neither on its rank nor on the other images of the batch.
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,28 +23,67 @@ NETS = ("small", "resnet50")
 BOTTLENECK = {"small": 64, "resnet50": 256}
 #: Number of features of a column, and units of the two layers before them.
 COMMON_FEATURES, HIDDEN_UNITS = 32, 64
+#: Largest number of products of features and classes that are used as they are; beyond it, random ones of
+#: ``RANDOM_PRODUCTS`` (Long et al., 2018, section 3.1; the number of their code).
+MAX_PRODUCTS, RANDOM_PRODUCTS = 4096, 1024
 
 
-def build_image_model(net: str, classes: int, *, seed: int, weights: Path | None = None) -> Any:
+def build_image_model(
+    net: str, classes: int, *, seed: int, weights: Path | None = None, conditional: bool = False
+) -> Any:
     """Return a module with the parts ``features``, ``classifier`` and ``domain``, determined by the seed.
 
     :param net: ``small`` or ``resnet50`` (needs torchvision).
     :param weights: a state dict for the backbone of ResNet-50, such as ImageNet's.
+    :param conditional: add the part ``condition``, whose outputs the domain head uses instead of features.
     :raises ImportError: if torchvision is needed and cannot be imported.
     """
     torch.manual_seed(seed)
     width = BOTTLENECK[net]
     features = {"features": small_cnn(width) if net == "small" else resnet50(width, weights)}
-    return nn.ModuleDict(features | build_heads(width, classes))
+    return nn.ModuleDict(features | build_heads(width, classes, conditional=conditional))
 
 
-def build_heads(width: int, classes: int) -> dict[str, Any]:
+def build_heads(width: int, classes: int, *, conditional: bool) -> dict[str, Any]:
     """Return the modules that use the features."""
-    domain = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
-    return {"classifier": nn.Linear(width, classes), "domain": domain}
+    heads = {"domain": build_domain_head(width), "classifier": nn.Linear(width, classes)}
+    if conditional:
+        # Built last, and the classifier in its usual place: all methods start from the same features and classifier.
+        condition = Condition(width, classes)
+        heads |= {"condition": condition, "domain": build_domain_head(condition.width, hidden=width)}
+    return heads
 
 
-def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int) -> Any:
+def build_domain_head(width: int, hidden: int | None = None) -> Any:
+    """Return a classifier of the domain with one hidden layer, as wide as its input by default."""
+    hidden = hidden or width
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+
+class Condition(nn.Module):  # type: ignore[misc]
+    """Products of features and class probabilities: CDAN's multilinear map (Long et al., 2018, section 3.1).
+
+    If there were more than :data:`MAX_PRODUCTS`, each product is of two random projections, which are fixed.
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.randomized = features * classes > MAX_PRODUCTS
+        self.width = RANDOM_PRODUCTS if self.randomized else features * classes
+        if self.randomized:
+            # Buffers: a checkpoint, and ranks that start from rank 0's state, have the same projections.
+            self.register_buffer("project_features", torch.randn(features, self.width))
+            self.register_buffer("project_classes", torch.randn(classes, self.width))
+
+    def forward(self, features: Tensor, probabilities: Tensor) -> Tensor:
+        """Return the products, (n, width), of features (n, f) and probabilities (n, c)."""
+        if self.randomized:
+            products = (features @ self.project_features) * (probabilities @ self.project_classes)
+            return products / math.sqrt(self.width)
+        return (probabilities[:, :, None] * features[:, None, :]).flatten(1)
+
+
+def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int, conditional: bool = False) -> Any:
     """Return a module like :func:`build_image_model`, with one encoder per sensor: ``features``, ``target_features``.
 
     :param samples: rows (n, numbers) of the source, and of the target if it is another sensor; used to scale the
@@ -51,7 +91,7 @@ def build_sensor_model(samples: Sequence[Tensor], classes: int, *, seed: int) ->
     """
     torch.manual_seed(seed)
     encoders = dict(zip(("features", "target_features"), map(build_encoder, samples), strict=False))
-    return nn.ModuleDict(encoders | build_heads(COMMON_FEATURES, classes))
+    return nn.ModuleDict(encoders | build_heads(COMMON_FEATURES, classes, conditional=conditional))
 
 
 def build_encoder(sample: Tensor) -> Any:

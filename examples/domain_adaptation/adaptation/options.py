@@ -72,7 +72,7 @@ INTEGER_OPTIONS = (
 )
 CHOICE_OPTIONS = (
     ("task", tuple(DOMAINS), "images in two domains, or columns observed by two sensors"),
-    ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, or none: no alignment"),
+    ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, CDAN, MCC, or none: no alignment"),
     ("dist", ("auto", *BACKENDS), "communication between ranks; auto: as launched by horovodrun or torchrun"),
     ("device", ("auto", "cpu", "cuda"), "auto: the GPU with the rank's index on its host, if there is one"),
     ("net", NETS, "resnet50 needs torchvision"),
@@ -80,7 +80,7 @@ CHOICE_OPTIONS = (
     (
         "transfer-scope",
         ("global", "local"),
-        "coral, dan: over the images of all ranks, or each rank's own (a different objective)",
+        "coral, dan, mcc: over the images of all ranks, or each rank's own (a different objective)",
     ),
 )
 FLAG_OPTIONS = (

@@ -41,7 +41,7 @@ class Trainer:
         self.device = dataset.source_rows.device
         network = build_network(options, dataset)
         # A module that does not contribute to the loss would have no gradient with one rank and zeros with several.
-        network["domain"].requires_grad_(options.method == "dann")
+        network["domain"].requires_grad_(options.method in losses.ADVERSARIAL)
         if dataset.paired_rows is not None:
             network["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
         self.net = network.to(self.device)
@@ -132,6 +132,8 @@ class Trainer:
         """Return this rank's rows of a batch, divided into parts that are processed one after another."""
         batch = self.options.global_batch
         source, target = (stream.batch(iteration, batch) for stream in self._streams)
+        if not self._objective.uses_target:
+            target = target[:0]
         parts = []
         start = 0
         for rows in batching.split_evenly(batch, self.options.accumulate):
@@ -253,13 +255,15 @@ class Trainer:
 
 def build_network(options: Options, dataset: Dataset) -> Any:
     """Return the network of the task with its initial weights."""
-    count = len(dataset.classes)
+    count, conditional = len(dataset.classes), options.method == "cdan"
     if options.task == "images":
-        return models.build_image_model(options.net, count, seed=options.seed, weights=options.weights)
+        return models.build_image_model(
+            options.net, count, seed=options.seed, weights=options.weights, conditional=conditional
+        )
     samples = [dataset.source_rows[dataset.training_indices]]
     if dataset.paired_rows is not None:
         samples.append(dataset.target_rows)
-    return models.build_sensor_model(samples, count, seed=options.seed)
+    return models.build_sensor_model(samples, count, seed=options.seed, conditional=conditional)
 
 
 def weights_digest(weights: dict[str, Any]) -> str:

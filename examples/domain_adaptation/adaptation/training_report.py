@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from adaptation.options import Options
     from adaptation.training import TrainingResult
 
-TITLES = {"none": "Source only", "coral": "DeepCORAL", "dan": "DAN (multi-kernel MMD)", "dann": "DANN"}
+TITLES = {
+    "none": "Source only",
+    "coral": "DeepCORAL",
+    "dan": "DAN (multi-kernel MMD)",
+    "dann": "DANN",
+    "cdan": "CDAN",
+    "mcc": "MCC",
+}
 BACKEND_TITLES = {"horovod": "Horovod", "ddp": "torch.distributed"}
 CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels are not used"
 
