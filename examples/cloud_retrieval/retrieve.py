@@ -44,13 +44,13 @@ def parse_arguments(args: list[str] | None = None) -> Options:
     parser.add_argument(
         "--model",
         choices=("boosting", "trees"),
-        default="trees",
-        help="gradient boosting, or extremely randomized trees",
+        default="boosting",
+        help="gradient boosting, or extremely randomized trees (default: boosting)",
     )
-    parser.add_argument("--fast", action="store_true", help="boosting in one stage, at a third of the cost")
-    parser.add_number("--trees", whole_number(1, 10_000), 60, "trees per forest")
-    parser.add_number("--depth", whole_number(0, 1000), 16, "maximum depth of a tree, 0: no limit")
-    rows = "maximum number of training pixels, all scenes together, 0: 24,000, with two stages of boosting 200,000"
+    parser.add_argument("--fast", action="store_true", help="boosting in one stage, at a quarter of the cost")
+    parser.add_number("--trees", whole_number(1, 10_000), 60, "trees per forest, for --model trees")
+    parser.add_number("--depth", whole_number(0, 1000), 16, "maximum depth of a tree, 0: no limit, for --model trees")
+    rows = "maximum number of training pixels, all scenes together, 0: 200,000, or 24,000 with --fast or trees"
     parser.add_number("--rows", row_count, 0, rows)
     blocks = "blocks of rows per scene, 0: blocks of 65,536 pixels; more blocks need less memory"
     parser.add_number("--blocks", whole_number(0, MANY), 0, blocks)

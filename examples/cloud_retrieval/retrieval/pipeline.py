@@ -57,7 +57,7 @@ class Options:
     held_out: str = ""
     scheduler: str = ""
     match: str = "*"
-    model: str = "trees"
+    model: str = "boosting"
     fast: bool = False
     trees: int = 60
     depth: int = 16
@@ -101,12 +101,16 @@ class Options:
 
 @dataclass(frozen=True)
 class SampledScenes:
-    """Training samples, which stay on the workers, and their properties."""
+    """Training samples, which stay on the workers, and their properties.
+
+    ``rows_left_out`` counts the training pixels that were not drawn, because of the limit on rows.
+    """
 
     futures: list[Any]
     infos: list[SceneInfo]
     rows: int
     cloudy_rows: int
+    rows_left_out: int
 
 
 @dataclass(frozen=True)
@@ -215,15 +219,26 @@ def sample_scenes(context: RunContext) -> tuple[SampledScenes, list[SceneInfo]]:
     ref_by_key = {future.key: ref for future, ref in zip(summaries, training, strict=True)}
     for count, future in enumerate(as_completed(summaries), 1):
         if future.status == "finished":
-            info, rows, cloudy, _ = future.result()
+            info, rows, cloudy, _, _ = future.result()
             context.log(
                 f"scene {count}/{len(training)}  {ref_by_key[future.key].name}  {info.rows} x {info.columns}"
                 f"  rows {rows:,} ({cloudy:,} cloudy)"
             )
-    infos, rows, cloudy, with_cer = zip(*gather_results([*inspections, *summaries])[len(inspections) :], strict=True)
-    sampled = SampledScenes(futures, list(infos), sum(rows), sum(cloudy))
+    columns = zip(*gather_results([*inspections, *summaries])[len(inspections) :], strict=True)
+    infos, rows, cloudy, with_cer, left_out = columns
+    sampled = SampledScenes(futures, list(infos), sum(rows), sum(cloudy), sum(left_out))
     check_training_rows(sampled, context, sum(with_cer))
+    context.log(rows_line(sampled, options))
     return sampled, gather_results(inspections) if context.held_out else sampled.infos
+
+
+def rows_line(sampled: SampledScenes, options: Options) -> str:
+    """Return the line that tells how many training pixels are used and left out."""
+    if not sampled.rows_left_out:
+        return f"training rows {sampled.rows:,}: all training pixels"
+    total = sampled.rows + sampled.rows_left_out
+    limit = f"limit {options.row_limit:,}, --rows changes it"
+    return f"training rows {sampled.rows:,} of {total:,} training pixels, {sampled.rows_left_out:,} left out ({limit})"
 
 
 def row_quotas(rows: int, count: int) -> list[int]:

@@ -52,6 +52,8 @@ def data_section(result: RetrievalResult) -> dict[str, Any]:
         "training_scenes_pixels": sum(info.pixels for info in sampled.infos),
         "training_rows": sampled.rows,
         "training_rows_cloudy": sampled.cloudy_rows,
+        "training_rows_left_out": sampled.rows_left_out,
+        "training_rows_limit": result.options.row_limit,
         "judged_scenes": len(result.per_scene),
         "judged_pixels": scores.pixels,
         "features": result.options.split.footprint.count,
@@ -62,7 +64,8 @@ def data_section(result: RetrievalResult) -> dict[str, Any]:
 def settings_section(options: Options) -> dict[str, Any]:
     """Return the options that determine the result."""
     # Where the job ran (scheduler, output folder) does not affect the result and is left out.
-    names = ("data", "held_out", "match", "trees", "depth", "rows", "blocks", "seed", "neighbourhood", "fold")
+    names = ("data", "held_out", "match", "model", "fast", "trees", "depth", "rows", "blocks", "seed")
+    names += ("neighbourhood", "fold", "buffer")
     return {name: getattr(options, name) for name in names}
 
 

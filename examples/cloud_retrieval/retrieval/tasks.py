@@ -57,13 +57,17 @@ class SceneRef:
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Training rows of one scene, with the properties of the scene and the flat indices of the pixels."""
+    """Training rows of one scene, with the properties of the scene and the flat indices of the pixels.
+
+    ``available`` counts the training pixels of the scene, drawn or not.
+    """
 
     info: SceneInfo
     features: NDArray[np.float32]
     cot: NDArray[np.float64]
     cer: NDArray[np.float64]
     indices: NDArray[np.int64]
+    available: int
 
 
 @dataclass(frozen=True)
@@ -115,30 +119,31 @@ def draw_sample(ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> Trai
     with open_scene(ref, scenes.TRUTH) as scene:
         check_size(scene, split)
         info = scenes.inspect_scene(scene, ref.name, blocks=split.blocks)
-        indices = draw_pixels(scene, ref, split, seed, quota)
+        indices, available = draw_pixels(scene, ref, split, seed, quota)
         if not len(indices):
             raise SceneError(f"{scene.label}: no training pixel is left between test tiles; use --held-out")
-        return TrainingSample(info, *compute_rows(scene, split, indices), indices)
+        return TrainingSample(info, *compute_rows(scene, split, indices), indices, available)
 
 
-def draw_pixels(scene: Scene, ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> NDArray[np.int64]:
-    """Return the flat indices of the drawn pixels, sorted.
+def draw_pixels(scene: Scene, ref: SceneRef, split: SceneSplit, seed: int, quota: int) -> tuple[NDArray[np.int64], int]:
+    """Return the flat indices of the drawn pixels, sorted, and the number of training pixels.
 
     Every pixel of the scene gets a random number, in order; the ``quota`` training pixels with the smallest numbers are
     drawn. The choice therefore does not depend on the division of the scene into blocks.
     """
     # One generator for the whole scene, advanced block by block: the numbers do not depend on the block size.
     rng = np.random.default_rng(scene_seed(seed, ref.name))
-    keys, indices = np.empty(0), np.empty(0, dtype=np.int64)
+    keys, indices, available = np.empty(0), np.empty(0, dtype=np.int64), 0
     for first, last in scenes.row_ranges(scene.shape, split.blocks):
         block_keys = rng.random((last - first) * scene.shape[1])
         training = np.flatnonzero(split.roles(scene, first, last, ref.index).ravel() == train_test_split.TRAIN)
+        available += len(training)
         keys = np.concatenate([keys, block_keys[training]])
         indices = np.concatenate([indices, training + first * scene.shape[1]])
         if len(keys) > quota:
             smallest = np.argpartition(keys, quota)[:quota]
             keys, indices = keys[smallest], indices[smallest]
-    return np.sort(indices)
+    return np.sort(indices), available
 
 
 def scene_seed(seed: int, name: str) -> int:
@@ -170,10 +175,13 @@ def block_features(scene: Scene, split: SceneSplit, first: int, last: int) -> ND
     return features.compute(bands, scene.geometry(), split.footprint)
 
 
-def summarize_sample(sample: TrainingSample) -> tuple[SceneInfo, int, int, int]:
-    """Return the small part of a sample: scene info; numbers of rows, of cloudy rows, of cloudy rows with CER."""
+def summarize_sample(sample: TrainingSample) -> tuple[SceneInfo, int, int, int, int]:
+    """Return the small part of a sample: scene info; numbers of rows, of cloudy rows, of cloudy rows with CER, and of
+    training pixels that were left out.
+    """
     cloudy = np.isfinite(sample.cot)
-    return sample.info, len(cloudy), int(cloudy.sum()), int((cloudy & np.isfinite(sample.cer)).sum())
+    with_cer = int((cloudy & np.isfinite(sample.cer)).sum())
+    return sample.info, len(cloudy), int(cloudy.sum()), with_cer, sample.available - len(cloudy)
 
 
 def build_table(samples: Sequence[TrainingSample]) -> TrainingTable:

@@ -40,7 +40,7 @@ def quick_options(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     """Options for a run of one or two seconds."""
     from retrieval.pipeline import Options
 
-    return Options(data=str(scene_folder), out=tmp_path_factory.mktemp("local"), trees=16, rows=6000)
+    return Options(data=str(scene_folder), out=tmp_path_factory.mktemp("local"), fast=True, rows=2000)
 
 
 @pytest.fixture(scope="session")
@@ -49,15 +49,3 @@ def local_result(quick_options: Options) -> RetrievalResult:
     from retrieval import pipeline
 
     return pipeline.run(quick_options, ignore_log)
-
-
-@pytest.fixture(scope="session")
-def fast_result(scene_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RetrievalResult:
-    """The result of boosting in one stage, on this machine."""
-    from retrieval import pipeline
-    from retrieval.pipeline import Options
-
-    options = Options(
-        data=str(scene_folder), out=tmp_path_factory.mktemp("fast"), model="boosting", fast=True, rows=2000
-    )
-    return pipeline.run(options, ignore_log)

@@ -80,9 +80,9 @@ def test_intervals_of_equal_tiles_have_no_width_and_an_undefined_score_has_none(
     assert bootstrap.interval(np.array([1.0, np.nan])) is None
 
 
-def test_the_assessment_agrees_with_the_scores_and_is_valid_json(fast_result: RetrievalResult) -> None:
-    scene_report.write_metrics(fast_result)
-    metrics = json.loads((fast_result.options.out / "metrics.json").read_text())
+def test_the_assessment_agrees_with_the_scores_and_is_valid_json(local_result: RetrievalResult) -> None:
+    scene_report.write_metrics(local_result)
+    metrics = json.loads((local_result.options.out / "metrics.json").read_text())
     assessment, scores = metrics["assessment"], metrics["scores"]
 
     median = assessment["strata"]["cot_median"]
@@ -96,8 +96,9 @@ def test_the_assessment_agrees_with_the_scores_and_is_valid_json(fast_result: Re
     assert assessment["bispectral"]["log_cot"]["pixels"] == scores["cloudy_pixels"]
 
 
-def test_scenes_without_truth_have_no_assessment(fast_result: RetrievalResult, tmp_path: Path) -> None:
-    with h5py.File(fast_result.options.out / "predictions.h5") as source, h5py.File(tmp_path / "new.h5", "w") as target:
+def test_scenes_without_truth_have_no_assessment(local_result: RetrievalResult, tmp_path: Path) -> None:
+    path = local_result.options.out / "predictions.h5"
+    with h5py.File(path) as source, h5py.File(tmp_path / "new.h5", "w") as target:
         name = next(iter(source))
         source.copy(name, target)
         del target[name]["truth_cloud_effective_radius"]

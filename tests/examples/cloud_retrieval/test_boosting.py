@@ -131,17 +131,8 @@ def test_contrast_is_positive_on_a_bright_pixel_and_counts_towards_the_halo() ->
     assert (table[60, 43:65] > 0.0).all()
 
 
-@pytest.mark.slow
-def test_other_blocks_of_rows_do_not_change_a_single_bit_of_boosting(
-    fast_result: RetrievalResult, tmp_path: Path
-) -> None:
-    other = pipeline.run(dataclasses.replace(fast_result.options, out=tmp_path, blocks=7), ignore_log)
-
-    assert scene_hashes(other) == scene_hashes(fast_result)
-
-
-def test_mean_water_path_and_intervals_are_in_the_predictions_file(fast_result: RetrievalResult) -> None:
-    with h5py.File(fast_result.options.out / "predictions.h5") as file:
+def test_mean_water_path_and_intervals_are_in_the_predictions_file(local_result: RetrievalResult) -> None:
+    with h5py.File(local_result.options.out / "predictions.h5") as file:
         group = next(iter(file.values()))
         planes = {name: group[name][:] for name in group}
         units = {name: group[name].attrs["units"] for name in group}
@@ -185,7 +176,6 @@ def test_two_stages_do_not_depend_on_blocks_and_work_with_held_out_scenes(scene_
         data=str(tmp_path / "seen"),
         held_out=str(tmp_path / "new"),
         out=tmp_path / "one",
-        model="boosting",
         rows=1500,
     )
 
@@ -202,7 +192,7 @@ def test_two_stages_do_not_depend_on_blocks_and_work_with_held_out_scenes(scene_
 def test_two_stages_pass_the_bars_on_a_real_scene(tmp_path: Path) -> None:
     path = real_file("LES_profile_00579.hdf5")
 
-    scores = pipeline.run(Options(data=str(path), out=tmp_path, model="boosting", fold=1), ignore_log).scores.as_dict()
+    scores = pipeline.run(Options(data=str(path), out=tmp_path, fold=1), ignore_log).scores.as_dict()
 
     assert scores["cloud_mask"]["accuracy"] >= 0.97
     assert scores["cloud_optical_thickness"]["r2_log1p"] >= 0.87

@@ -17,7 +17,7 @@ def test_all_unusable_scenes_are_reported_at_once(tmp_path: Path, capsys: pytest
     write_scene(tmp_path / "b.h5", HOLE, COT)
     (tmp_path / "c.h5").write_bytes(b"no HDF5")
 
-    status = retrieve.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")])
+    status = retrieve.main(["--data", str(tmp_path), "--out", str(tmp_path / "out"), "--neighbourhood", "1"])
 
     lines = capsys.readouterr().err.splitlines()
     assert status == 2

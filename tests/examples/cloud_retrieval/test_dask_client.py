@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dask
 import pytest
@@ -35,11 +36,14 @@ def start_cluster(tmp_path: Path, scene_folder: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "rows", "killed_at"), [("trees", 6000, "trees"), ("boosting", 1500, "stage 2")])
+@pytest.mark.parametrize(
+    ("changes", "killed_at"),
+    [({"model": "trees", "trees": 16, "rows": 6000}, "trees"), ({"fast": False, "rows": 1500}, "stage 2")],
+)
 def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_local_run(
-    cluster: Cluster, quick_options: Options, tmp_path: Path, model: str, rows: int, killed_at: str
+    cluster: Cluster, quick_options: Options, tmp_path: Path, changes: dict[str, Any], killed_at: str
 ) -> None:
-    options = dataclasses.replace(quick_options, model=model, rows=rows)
+    options = dataclasses.replace(quick_options, **changes)
     local_result = pipeline.run(dataclasses.replace(options, out=tmp_path / "local"), ignore_log)
     cluster.start_worker("ml-0")
     one = cluster.run(pipeline, options, tmp_path / "one")

@@ -43,10 +43,11 @@ def test_scores_can_be_reproduced_from_the_predictions_file_with_scikit_learn(lo
     )
 
 
-def test_a_real_scene_passes_the_bars_with_tiles_held_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{"fast": True}, pytest.param({"model": "trees"}, marks=pytest.mark.slow)])
+def test_a_real_scene_passes_the_bars_with_tiles_held_out(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = real_file("LES_profile_00579.hdf5")
 
-    scores = pipeline.run(Options(data=str(path), out=tmp_path, trees=20, fold=1), ignore_log).scores.as_dict()
+    scores = pipeline.run(Options(data=str(path), out=tmp_path, fold=1, **changes), ignore_log).scores.as_dict()
 
     assert scores["cloud_mask"]["accuracy"] >= 0.95
     assert scores["cloud_optical_thickness"]["r2_log1p"] >= 0.80

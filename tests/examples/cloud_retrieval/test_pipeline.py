@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
-from retrieval import pipeline, stages
+from retrieval import pipeline, scene_report, stages
 from retrieval.pipeline import Options, RetrievalResult
 from retrieval.scenes import SceneError
 
@@ -25,8 +26,32 @@ def test_other_blocks_of_rows_do_not_change_a_single_bit(
 
 
 def test_training_rows_never_exceed_their_cap(local_result: RetrievalResult) -> None:
-    assert local_result.sampled.rows <= local_result.options.rows
+    sampled, limit = local_result.sampled, local_result.options.rows
+
+    assert sampled.rows == limit
+    # 3/4 of four scenes of 72 x 72 pixels, less the buffers between training and test tiles.
+    assert 0.3 * 4 * 72 * 72 < sampled.rows + sampled.rows_left_out < 0.75 * 4 * 72 * 72
     assert pipeline.row_quotas(10, 4) == [3, 3, 2, 2]
+
+
+def test_pixels_that_training_leaves_out_are_counted_in_the_log_and_in_the_metrics(
+    local_result: RetrievalResult,
+) -> None:
+    line = pipeline.rows_line(local_result.sampled, local_result.options)
+    data = scene_report.metrics(local_result)["data"]
+
+    left_out = local_result.sampled.rows_left_out
+    assert line.endswith(f"training pixels, {left_out:,} left out (limit 2,000, --rows changes it)")
+    assert (data["training_rows_left_out"], data["training_rows_limit"]) == (left_out, 2000)
+    all_rows = dataclasses.replace(local_result.sampled, rows_left_out=0)
+    assert pipeline.rows_line(all_rows, local_result.options) == "training rows 2,000: all training pixels"
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"), [({}, 200_000), ({"fast": True}, 24_000), ({"model": "trees"}, 24_000), ({"rows": 7}, 7)]
+)
+def test_without_rows_the_limit_is_that_of_the_model(options: dict[str, Any], limit: int) -> None:
+    assert Options(data="data", out=Path("out"), **options).row_limit == limit
 
 
 def test_a_training_scene_cannot_be_held_out_as_well(scene_folder: Path, tmp_path: Path) -> None:
@@ -52,7 +77,7 @@ def test_a_held_out_scene_without_truth_is_retrieved_and_not_evaluated(
         reflectance = file["Reflectance_100m_resolution"][:]
     (tmp_path / "new").mkdir()
     write_scene(tmp_path / "new" / "a.h5", reflectance, COT, Cloud_optical_thickness=None, CER=None)
-    options = dataclasses.replace(quick_options, held_out=str(tmp_path / "new"), out=tmp_path, trees=2, rows=600)
+    options = dataclasses.replace(quick_options, model="trees", held_out=str(tmp_path / "new"), out=tmp_path, trees=2)
 
     result = pipeline.run(options, ignore_log)
 

@@ -20,11 +20,11 @@ from tests.support.examples.example_data import CLOUD_RETRIEVAL, scene_hashes
 def test_scenes_on_s3_are_staged_and_removed_with_the_result_of_local_scenes(
     local_result: RetrievalResult, scene_folder: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, str(CLOUD_RETRIEVAL / "retrieve.py"), "--out", "outputs", "--trees", "16"]
+    command = [sys.executable, str(CLOUD_RETRIEVAL / "retrieve.py"), "--out", "outputs", "--fast"]
     with s3_server("clouds", "scenes", scene_folder, tmp_path / "scratch") as env:
         done, lost = (
             subprocess.run(
-                [*command, "--rows", "6000", "--data", url], cwd=tmp_path, env=env, capture_output=True, text=True
+                [*command, "--rows", "2000", "--data", url], cwd=tmp_path, env=env, capture_output=True, text=True
             )
             for url in ("s3://clouds/scenes", "s3://elsewhere/x")
         )

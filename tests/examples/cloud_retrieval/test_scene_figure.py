@@ -52,10 +52,10 @@ def test_the_resolution_is_read_from_the_name_of_a_dataset(name: str, resolution
     assert scenes.resolution_m(name, "CER") == resolution
 
 
-def test_the_figure_is_written_as_png_and_pdf(fast_result: RetrievalResult) -> None:
-    scene_figure.draw_figure(fast_result)
+def test_the_figure_is_written_as_png_and_pdf(local_result: RetrievalResult) -> None:
+    scene_figure.draw_figure(local_result)
 
-    out: Path = fast_result.options.out
+    out: Path = local_result.options.out
     assert (out / "retrieval.png").read_bytes()[:4] == b"\x89PNG"
     assert (out / "retrieval.pdf").read_bytes()[:5] == b"%PDF-"
-    assert fast_result.sampled.infos[0].pixel_m == 100.0
+    assert local_result.sampled.infos[0].pixel_m == 100.0
