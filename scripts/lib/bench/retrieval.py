@@ -44,7 +44,9 @@ def scores(scene: Path, folder: Path) -> bool:
     print(f"{scene.name}: tiles held out inside the scene, buffer between")
     rows = []
     for fold in range(4):
-        fold_scores = job(["--data", str(scene), "--fold", str(fold)], folder / f"fold-{fold}", show=True)["scores"]
+        fold_scores = job(
+            ["--data", str(scene), "--model", "trees", "--fold", str(fold)], folder / f"fold-{fold}", show=True
+        )["scores"]
         rows.append(
             (
                 fold_scores["cloud_mask"]["accuracy"],
@@ -65,7 +67,7 @@ def speed(options: argparse.Namespace, folder: Path) -> bool:
     data = folder / "data"
     make = [sys.executable, str(JOB / "synthesize.py"), "--scenes", str(options.scenes), "--out", str(data)]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    arguments = ["--data", str(data), "--trees", str(options.trees)]
+    arguments = ["--data", str(data), "--model", "trees", "--trees", str(options.trees)]
     runs = [[on_workers(count, arguments, folder / "out") for count in (1, 2)] for _ in range(options.rounds)]
     single, double = (min(column, key=seconds) for column in zip(*runs, strict=True))
     print(f"\n{options.scenes} synthetic scenes of 144 x 144, 2 x {options.trees} trees, workers of one thread")
