@@ -64,9 +64,8 @@ def data_section(result: RetrievalResult) -> dict[str, Any]:
 def settings_section(options: Options) -> dict[str, Any]:
     """Return the options that determine the result."""
     # Where the job ran (scheduler, output folder) does not affect the result and is left out.
-    names = ("data", "held_out", "match", "model", "fast", "trees", "depth", "rows", "blocks", "seed")
-    names += ("neighbourhood", "fold", "buffer")
-    return {name: getattr(options, name) for name in names}
+    names = "data held_out match model fast trees depth rows blocks seed neighbourhood fold buffer"
+    return {name: getattr(options, name) for name in names.split()}
 
 
 def headline(result: RetrievalResult) -> str:
