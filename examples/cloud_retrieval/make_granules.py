@@ -2,6 +2,7 @@
 
     python make_granules.py --granules 8 --out data/granules                  # 400 x 400 pixels each: 1 s and 6 MB
     python make_granules.py --granules 8 --lines 3232 --pixels 3200 --out ... # full size: 25 s and 250 MB
+    python make_granules.py --granules 16 --night --five-km --quality-flags --out data/granules
 
 The physics and its sources are documented in simulation/synthetic_atmosphere.py and simulation/radiative_transfer.py.
 Every file is marked as synthetic.
@@ -13,7 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from simulation.synthetic_granules import GranuleSize, write_pairs
+from simulation.granule_extras import Extras, write_pairs
+from simulation.synthetic_granules import GranuleSize
 
 
 def parse_arguments(args: list[str] | None = None) -> argparse.Namespace:
@@ -28,6 +30,12 @@ def parse_arguments(args: list[str] | None = None) -> argparse.Namespace:
         ("seed", 1, "(default: 1)"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+    for name, text in (
+        ("night", "every second pair at night"),
+        ("five-km", "with the 5 km product: thin cirrus, optical depth, snow and ice"),
+        ("quality-flags", "with quality flags, and scans without calibration, pointing or time"),
+    ):
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     return parser.parse_args(args)
 
 
@@ -46,7 +54,9 @@ def main(args: list[str] | None = None) -> int:
         print(f"make_granules.py: {ranges}", file=sys.stderr)
         return 2
     size = GranuleSize(options.lines, options.pixels, options.profiles or options.lines * 6 // 5)
-    for number, path in enumerate(write_pairs(options.out, count=options.granules, size=size, seed=options.seed), 1):
+    extras = Extras(options.night, options.five_km, options.quality_flags)
+    paths = write_pairs(options.out, extras, count=options.granules, size=size, seed=options.seed)
+    for number, path in enumerate(paths, 1):
         print(f"{number}/{options.granules}  {path.name}  {size.lines} x {size.pixels}, synthetic", flush=True)
     return 0
 

@@ -13,7 +13,11 @@ Catalog (PC-SCI-503), table of the feature classification flags, which counts bi
     bits 14-16  (flags >> 13) & 7    horizontal averaging needed to detect the feature
 
 Up to version 2 phase 3 meant mixed phase; since version 3 it is horizontally oriented ice (Hu et al. 2009, J. Atmos.
-Oceanic Technol. 26, 2293). Here "mixed" denotes columns with layers of both phases.
+Oceanic Technol. 26, 2293). Here "mixed" denotes multilayer columns with layers of both phases, such as cirrus above
+water cloud; it says nothing about ice and water within one cloud, which the lidar does not tell apart.
+
+Snow_Ice_Surface_Type (before version 4: NSIDC_Surface_Type): 1 to 100 sea ice concentration (%), 101 permanent ice, 103
+and 104 dry and wet snow. Sea ice counts from 50 % on.
 """
 
 from __future__ import annotations
@@ -58,6 +62,8 @@ CLOUD = 2
 CLASSES = ("clear", "water", "ice", "mixed")
 CLEAR, WATER, ICE, MIXED, CLOUDY, OTHER = range(6)
 MIN_PHASE_CONFIDENCE = 2
+SURFACE_DATASETS = ("Snow_Ice_Surface_Type", "NSIDC_Surface_Type")
+MIN_SNOW_CODE, MAX_SNOW_CODE = 50, 104
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,19 @@ def classify_columns(layers: LayerTable) -> ColumnTruth:
     A phase counts if its confidence is at least medium; a column with a cloud layer of lower confidence is cloudy, of
     unknown phase.
     """
-    present = np.isfinite(layers.tops_km)
-    cloud = present & (decode_flags(layers.flags, "type") == CLOUD)
-    other = present & np.isin(decode_flags(layers.flags, "type"), (0, 4, 7))
+    cloud = is_cloud(layers)
+    other = np.isfinite(layers.tops_km) & np.isin(decode_flags(layers.flags, "type"), (0, 4, 7))
     phase = decode_flags(layers.flags, "phase")
     known_phase = cloud & (decode_flags(layers.flags, "phase_confidence") >= MIN_PHASE_CONFIDENCE) & (phase > 0)
     water, ice = (known_phase & (phase == 2)).any(axis=1), (known_phase & (phase != 2)).any(axis=1)
     cases = [other.any(axis=1), ~cloud.any(axis=1), (cloud & ~known_phase).any(axis=1), water & ice, water]
     column_class = np.select(cases, [OTHER, CLEAR, CLOUDY, MIXED, WATER], ICE)
     return ColumnTruth(column_class.astype(np.int8), highest_top(np.where(cloud, layers.tops_km, np.nan)))
+
+
+def is_cloud(layers: LayerTable) -> NDArray[np.bool_]:
+    """Return True for cloud layers."""
+    return np.isfinite(layers.tops_km) & (decode_flags(layers.flags, "type") == CLOUD)
 
 
 def highest_top(tops: NDArray[Any]) -> NDArray[np.float32]:
@@ -118,12 +128,14 @@ def highest_top(tops: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class LidarTrack:
-    """A track with its columns."""
+    """A track with its columns, their layers, and snow or ice on the surface (1; 0: none; -1: unknown)."""
 
     name: str
     track: Track
     columns: ColumnTruth
     synthetic: bool
+    layers: LayerTable
+    snow: NDArray[np.int8]
 
 
 def read_track(path: Path, *, label: str) -> LidarTrack:
@@ -135,13 +147,24 @@ def read_track(path: Path, *, label: str) -> LidarTrack:
         coordinates = {name: read_dataset(file, name, label) for name in ("Latitude", "Longitude", "Profile_Time")}
         flags = read_dataset(file, "Feature_Classification_Flags", label).astype(np.uint16)
         tops = read_dataset(file, "Layer_Top_Altitude", label)
+        surfaces = [read_dataset(file, name, label) for name in SURFACE_DATASETS if name in file.datasets()]
         synthetic = bool(file.attributes().get("synthetic", 0))
+    lengths = {len(values) for values in (*coordinates.values(), *surfaces, flags)}
+    if len(lengths) > 1 or flags.ndim != 2 or flags.shape != tops.shape or not flags.size:
+        sizes = f"{sorted(lengths)} profiles, flags {flags.shape}, tops {tops.shape}"
+        raise SceneError(f"{label}: its datasets differ in length ({sizes})")
     track = Track(*(middle_value(coordinates[name]) for name in coordinates))
-    if len(flags) != len(track.time) or flags.shape != tops.shape:
-        raise SceneError(f"{label}: {len(track.time)} profiles, flags {flags.shape}, tops {tops.shape}")
     # Missing tops are -9999.
     layers = LayerTable(flags, np.where(tops > -9000.0, tops, np.nan).astype(np.float32))
-    return LidarTrack(path.name, track, classify_columns(layers), synthetic)
+    codes = middle_value(surfaces[0]) if surfaces else np.full(len(flags), np.nan)
+    return LidarTrack(path.name, track, classify_columns(layers), synthetic, layers, decode_snow(codes))
+
+
+def decode_snow(codes: NDArray[Any]) -> NDArray[np.int8]:
+    """Return 1 for snow and ice, 0 for neither, -1 for unknown; see the module's description."""
+    snow = (codes >= MIN_SNOW_CODE) & (codes <= MAX_SNOW_CODE)
+    # Above 104 are coasts, suspect values and, in version 3, open water: no statement about snow.
+    return np.select([snow, (codes >= 0) & (codes < MIN_SNOW_CODE)], [1, 0], -1).astype(np.int8)
 
 
 def read_dataset(file: Any, name: str, label: str) -> NDArray[Any]:
@@ -154,7 +177,7 @@ def read_dataset(file: Any, name: str, label: str) -> NDArray[Any]:
     if name not in file.datasets():
         raise SceneError(f"{label}: no dataset {name}")
     try:
-        return np.asarray(file.select(name).get())
+        return np.atleast_1d(file.select(name).get())
     except (HDF4Error, ValueError) as error:
         raise SceneError(f"{label}: {name} cannot be read; damaged? ({error})") from error
 

@@ -191,16 +191,19 @@ def height_scores(sums: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
+def no_counts() -> EvaluationCounts:
+    """Return the counts of no column."""
+    size = len(CLASSES)
+    return EvaluationCounts(
+        np.zeros((size, size), int), np.zeros((2, 2), int), np.zeros((3, PROBABILITY_BINS)), 0.0, np.zeros(5)
+    )
+
+
 def evaluate(rows: ColumnRows, model: CloudModel, seed: int) -> tuple[EvaluationCounts, Counts]:
     """Return counts and feature importance of a granule for a model trained without it."""
-    usable = rows.column_class <= CLOUDY
-    evaluated = ColumnRows(rows.features[usable], rows.column_class[usable], rows.top_km[usable])
+    evaluated = rows.select(rows.column_class <= CLOUDY)
     if not len(evaluated):
-        size = len(CLASSES)
-        empty = EvaluationCounts(
-            np.zeros((size, size), int), np.zeros((2, 2), int), np.zeros((3, PROBABILITY_BINS)), 0.0, np.zeros(5)
-        )
-        return empty, np.zeros(len(features.GROUPS), np.int64)
+        return no_counts(), np.zeros(len(features.GROUPS), np.int64)
     return count_predictions(evaluated, predict(model, evaluated.features)), permutation_importance(
         evaluated, model, seed
     )

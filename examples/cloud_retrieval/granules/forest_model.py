@@ -24,6 +24,7 @@ from granules.caliop import CLASSES, CLEAR, CLOUDY
 
 Target = Literal["phase", "top"]
 TARGETS: tuple[Target, ...] = ("phase", "top")
+ROW_PARTS = ("features", "column_class", "top_km", "optical_depth", "snow")
 MIN_SAMPLES_LEAF = {"phase": 2, "top": 3}
 # The usual numbers of features per split (Breiman 2001): square root for classification, a third for regression.
 MAX_FEATURES: dict[str, Any] = {"phase": "sqrt", "top": 1 / 3}
@@ -45,14 +46,23 @@ class ForestSettings:
 
 @dataclass(frozen=True)
 class ColumnRows:
-    """Matched pixels of one granule: features, class of the column (see caliop), highest top (km, NaN where clear)."""
+    """Matched pixels of one granule: features, class of the column (see caliop), highest top (km, NaN where clear).
+
+    For the evaluation only: optical depth of the clouds (NaN: unknown), snow or ice below (1; 0: none; -1: unknown).
+    """
 
     features: NDArray[np.float32]
     column_class: NDArray[np.int8]
     top_km: NDArray[np.float32]
+    optical_depth: NDArray[np.float32]
+    snow: NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.column_class)
+
+    def select(self, mask: NDArray[np.bool_]) -> ColumnRows:
+        """Return some of the rows."""
+        return ColumnRows(*(getattr(self, name)[mask] for name in ROW_PARTS))
 
 
 @dataclass(frozen=True)
@@ -104,10 +114,7 @@ class Prediction:
 
 def concatenate(parts: Sequence[ColumnRows]) -> ColumnRows:
     """Concatenate rows of several granules, in order."""
-    columns = [
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("features", "column_class", "top_km")
-    ]
-    return ColumnRows(columns[0], columns[1], columns[2])
+    return ColumnRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ROW_PARTS))
 
 
 def training_inputs(rows: ColumnRows, target: Target) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from columns import layers_5km, strata
 from retrieval.scene_report import format_number, run_details, save_metrics
 
 from granules import evaluation, features
@@ -23,7 +25,11 @@ def metrics(result: GranulesResult) -> dict[str, Any]:
         "headline": headline(result),
         "data": data_section(result),
         "settings": settings_section(result.options),
+        "truth": truth_section(result),
+        "quality": quality_section(result),
         "scores": evaluation.compute_scores(result.counts, result.options.seed),
+        "without_thin_cloud": scores_without_thin(result),
+        "strata": strata.strata_scores(result.strata, result.options.seed),
         "importance": importance_section(result),
         "per_granule": per_granule_section(result),
         "model": {"sha256": result.model_digest, "folds": result.model_digests, "nodes": result.nodes},
@@ -52,6 +58,37 @@ def data_section(result: GranulesResult) -> dict[str, Any]:
     if result.data_kind != "real":
         section["synthetic_band"] = SYNTHETIC_BAND
     return section
+
+
+def truth_section(result: GranulesResult) -> dict[str, Any]:
+    """Return the lidar products that the truth is from, and the columns by origin of their class."""
+    totals = np.sum([info.origin_counts for info in result.infos], axis=0)
+    tracks, with_layers = (sum(getattr(info, name) for info in result.infos) for name in ("tracks", "layer_tracks"))
+    note = "thin cirrus found in averages over 5 km and more is cloud"
+    if with_layers < tracks:
+        note = "thin cirrus found in averages over 5 km and more counts as clear on tracks without a 05kmMLay file"
+    return {
+        "tracks": tracks,
+        "tracks_with_5km_product": with_layers,
+        "note": note,
+        "columns_by_origin": dict(zip(layers_5km.ORIGINS, map(int, totals), strict=True)),
+        "columns_with_known_snow": sum(info.snow_known for info in result.infos),
+        "mixed": "multilayer: layers of water and of ice in one column",
+    }
+
+
+def quality_section(result: GranulesResult) -> dict[str, int]:
+    """Return what quality flags and fill values exclude."""
+    names = ("flagged_values", "misplaced_pixels", "lines_without_time")
+    return {name: sum(getattr(info, name) for info in result.infos) for name in names}
+
+
+def scores_without_thin(result: GranulesResult) -> dict[str, Any] | None:
+    """Return the scores without clouds thinner than 0.3 in total; None if no optical depth is known."""
+    if not any(info.layer_tracks for info in result.infos):
+        return None
+    counts = [granule[strata.WITHOUT_THIN] for granule in result.strata]
+    return evaluation.compute_scores(counts, result.options.seed)
 
 
 def settings_section(options: Options) -> dict[str, Any]:
@@ -114,9 +151,28 @@ def summary_lines(result: GranulesResult) -> list[str]:
     return [
         "",
         *(f"  {name:<20} {value:<24} {note}" for name, value, note in score_rows(scores)),
+        *strata_lines(result),
         f"  seconds              {seconds}",
         f"  model {result.model_digest[:12]}   predictions {result.prediction_digest[:12]}   {result.data_kind} data",
     ]
+
+
+def strata_lines(result: GranulesResult) -> list[str]:
+    """Return a table of the strata that have columns."""
+    truth, thick = truth_section(result), scores_without_thin(result)
+    lines = [f"  truth                {truth['tracks_with_5km_product']} of {truth['tracks']} tracks with 5 km layers"]
+    if thick:
+        phase, mask = (accuracy_text(thick[name]) for name in ("phase", "cloud_mask"))
+        lines.append(f"  without thin cloud   phase {phase}   cloud mask {mask}   (optical depth from 0.3)")
+    lines.append(f"  {'stratum':<32} {'columns':>8}  phase   mask  found  false alarms")
+    sections = strata.strata_scores(result.strata, result.options.seed)
+    for division, section in sections.items():
+        for name, row in section.items():
+            if row["columns"]:
+                keys = ("phase_accuracy", "cloud_mask_accuracy", "cloud_found", "false_alarms")
+                values = "  ".join(f"{format_number(row[key]):>5}" for key in keys)
+                lines.append(f"  {division.replace('_', ' ') + ': ' + name:<32} {row['columns']:>8,}  {values}")
+    return lines
 
 
 def score_rows(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -135,8 +191,12 @@ def score_rows(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def accuracy_texts(scores: dict[str, Any], baseline: str) -> tuple[str, str]:
     """Return an accuracy with its interval, and the accuracy of the majority class."""
-    accuracy = format_number(scores["accuracy"]) + format_interval(scores["accuracy_95"])
-    return accuracy, f"majority-class baseline: {format_number(scores[baseline])}"
+    return accuracy_text(scores), f"majority-class baseline: {format_number(scores[baseline])}"
+
+
+def accuracy_text(scores: dict[str, Any]) -> str:
+    """Return an accuracy with its interval."""
+    return format_number(scores["accuracy"]) + format_interval(scores["accuracy_95"])
 
 
 def class_texts(row: dict[str, Any]) -> tuple[str, str]:

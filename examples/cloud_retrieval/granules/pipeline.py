@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from columns import strata
+from columns.strata import Stratum
 from distributed import as_completed
 from retrieval.dask_client import DaskClient, connect
 from retrieval.scenes import SceneError
@@ -95,6 +97,7 @@ class GranulesResult:
     nodes: int
     counts: list[EvaluationCounts]
     importance: Counts
+    strata: list[dict[Stratum, EvaluationCounts]]
     prediction_digests: dict[str, str]
     seconds: dict[str, float]
     client: DaskClient
@@ -130,7 +133,8 @@ def run(options: Options, log: Log) -> GranulesResult:
             survey = file_names.survey_files(options.data, minutes=options.minutes)
             check_inputs(options, survey.pairs)
         with timer.stage("connect"):
-            client = stack.enter_context(connect(options.scheduler, Path(__file__).parent))
+            packages = (Path(__file__).parent, Path(strata.__file__).parent)
+            client = stack.enter_context(connect(options.scheduler, *packages))
         counts = [
             format_count(len(survey.pairs), "granule"),
             format_count(client.workers, "worker"),
@@ -158,7 +162,7 @@ def run_stages(context: RunContext) -> GranulesResult:
     with context.timer.stage("train"):
         models = train_folds(context, matched)
     with context.timer.stage("judge"):
-        counts, importance = evaluate_granules(context, matched, models)
+        counts, importance, strata_counts = evaluate_granules(context, matched, models)
     with context.timer.stage("map"):
         predictions = map_granules(context, matched, models)
     return GranulesResult(
@@ -170,6 +174,7 @@ def run_stages(context: RunContext) -> GranulesResult:
         nodes=sum(model.nodes for model in models),
         counts=counts,
         importance=importance,
+        strata=strata_counts,
         prediction_digests=predictions,
         seconds=context.timer.seconds,
         client=context.client,
@@ -235,7 +240,7 @@ def train_folds(context: RunContext, matched: Sequence[Any]) -> list[TrainedMode
 
 def evaluate_granules(
     context: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]
-) -> tuple[list[EvaluationCounts], Counts]:
+) -> tuple[list[EvaluationCounts], Counts, list[dict[Stratum, EvaluationCounts]]]:
     """Evaluate each granule with the model trained without it."""
     futures = [
         context.client.submit(
@@ -244,7 +249,8 @@ def evaluate_granules(
         for pair, future in zip(context.pairs, matched, strict=True)
     ]
     results = gather_results(futures)
-    return [counts for counts, _ in results], np.sum([importance for _, importance in results], axis=0)
+    counts, importance, strata_counts = zip(*results, strict=True)
+    return list(counts), np.sum(importance, axis=0), list(strata_counts)
 
 
 def map_granules(context: RunContext, matched: Sequence[Any], models: Sequence[TrainedModel]) -> dict[str, str]:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from columns import layers_5km, strata
+from columns.layers_5km import JointColumns
+from columns.strata import Stratum
 from numpy.typing import NDArray
 from retrieval import scenes, worker
 from retrieval.scenes import SceneError
@@ -38,7 +41,13 @@ class MatchLimits:
 
 @dataclass(frozen=True)
 class GranuleInfo:
-    """Properties of a granule after its collocation; ``class_counts``: columns of each class (see caliop)."""
+    """Properties of a granule after its collocation; ``class_counts``: columns of each class (see caliop).
+
+    ``origin_counts``: matched columns by origin of their class (see layers_5km); ``layer_tracks``: tracks with a 5 km
+    product; ``snow_known``: matched columns whose surface the lidar product states; ``flagged_values``: values that
+    quality flags exclude at matched pixels; ``misplaced_pixels``: pixels of the granule without valid geolocation;
+    ``lines_without_time``.
+    """
 
     key: str
     lines: int
@@ -48,6 +57,24 @@ class GranuleInfo:
     class_counts: tuple[int, ...]
     mean_km: float
     mean_minutes: float
+    synthetic: bool
+    origin_counts: tuple[int, ...]
+    tracks: int
+    layer_tracks: int
+    snow_known: int
+    flagged_values: int
+    misplaced_pixels: int
+    lines_without_time: int
+
+
+@dataclass(frozen=True)
+class TrackMatches:
+    """Matches of one track with a granule, their rows and the origin of their classes, and the index file."""
+
+    matches: Matches
+    rows: ColumnRows
+    origin: NDArray[np.int8]
+    index_file: Mapping[str, bytes]
     synthetic: bool
 
 
@@ -100,24 +127,22 @@ def match_granule(pair: GranulePair, limits: MatchLimits) -> MatchedGranule:
     names = pair.all_files if limits.indexed else pair.observation_files
     with local_files(pair, names) as paths, open_granule(pair, paths) as granule:
         results = [match_track(pair, granule, paths, track, limits) for track in pair.tracks]
-        rows = forest_model.concatenate([result[1] for result in results])
-        matches = [result[0] for result in results]
+        rows = forest_model.concatenate([result.rows for result in results])
         track_truth = TrackTruth(
-            np.concatenate([track_matches.line for track_matches in matches]),
-            np.concatenate([track_matches.pixel for track_matches in matches]),
+            np.concatenate([result.matches.line for result in results]),
+            np.concatenate([result.matches.pixel for result in results]),
             rows.column_class,
         )
-        files = {name: data for result in results for name, data in result[2].items()}
-        synthetic = granule.synthetic or any(result[3] for result in results)
-        info = summarize(pair, granule, matches, rows.column_class, synthetic)
-        return MatchedGranule(info, rows, track_truth, files)
+        files = {name: data for result in results for name, data in result.index_file.items()}
+        return MatchedGranule(summarize(pair, granule, results, rows), rows, track_truth, files)
 
 
 def match_track(
     pair: GranulePair, granule: Granule, paths: Mapping[str, Path], track: str, limits: MatchLimits
-) -> tuple[Matches, ColumnRows, dict[str, bytes], bool]:
-    """Return matches, rows and index file of one track, and True if it is synthetic."""
+) -> TrackMatches:
+    """Return matches, rows and index file of one track."""
     lidar = caliop.read_track(paths[track], label=error_label(pair, track))
+    columns = read_columns(pair, paths, track, lidar)
     name = file_names.index_file_name(track, pair.key)
     index_names = [index for index in pair.index_files if file_names.base_name(index) == name] if limits.indexed else []
     if index_names:
@@ -127,9 +152,18 @@ def match_track(
         check_index_bounds(error_label(pair, index_names[0]), matches, granule, lidar)
     else:
         matches = collocate(granule.swath(), lidar.track, km=limits.km, minutes=limits.minutes)
-    rows = matched_rows(granule, matches, lidar)
+    rows = matched_rows(granule, matches, columns, lidar.snow)
     sources = tuple(file_names.base_name(source) for source in (track, pair.geolocation))
-    return matches, rows, build_index_file(name, matches, granule, sources), lidar.synthetic
+    index_file = build_index_file(name, matches, granule, sources)
+    return TrackMatches(matches, rows, columns.origin[matches.profile], index_file, lidar.synthetic)
+
+
+def read_columns(pair: GranulePair, paths: Mapping[str, Path], track: str, lidar: LidarTrack) -> JointColumns:
+    """Return the columns of a track, classified with its 5 km product if there is one."""
+    layers = pair.layer_file(track)
+    if layers is None:
+        return layers_5km.use_one_km_only(lidar)
+    return layers_5km.join(lidar, layers_5km.read_product(paths[layers], label=error_label(pair, layers)))
 
 
 def check_index_bounds(label: str, matches: Matches, granule: Granule, lidar: LidarTrack) -> None:
@@ -156,7 +190,7 @@ def build_index_file(name: str, matches: Matches, granule: Granule, sources: tup
         return {name: path.read_bytes()}
 
 
-def matched_rows(granule: Granule, matches: Matches, lidar: LidarTrack) -> ColumnRows:
+def matched_rows(granule: Granule, matches: Matches, columns: JointColumns, snow: NDArray[np.int8]) -> ColumnRows:
     """Return features and truth of matched pixels, in the order of the profiles.
 
     Reads a few scans at a time and no wider than the track, not the rest of the granule.
@@ -171,29 +205,39 @@ def matched_rows(granule: Granule, matches: Matches, lidar: LidarTrack) -> Colum
         window = Window(int(line.min()), int(line.max()) + 1, int(pixel.min()), int(pixel.max()) + 1)
         values = features.compute(granule, window)
         table[selected] = values[(line - window.first) * window.shape[1] + pixel - window.left]
-    columns = lidar.columns
-    return ColumnRows(table, columns.column_class[matches.profile], columns.top_km[matches.profile])
+    parts = (columns.truth.column_class, columns.truth.top_km, columns.optical_depth, snow)
+    return ColumnRows(table, *(part[matches.profile] for part in parts))
 
 
-def summarize(
-    pair: GranulePair, granule: Granule, matches: Sequence[Matches], kind: NDArray[np.int8], synthetic: bool
-) -> GranuleInfo:
+def summarize(pair: GranulePair, granule: Granule, results: Sequence[TrackMatches], rows: ColumnRows) -> GranuleInfo:
     """Return the properties of a collocation for the client."""
+    matches = [result.matches for result in results]
     km = np.concatenate([track_matches.km for track_matches in matches])
     minutes = np.concatenate([track_matches.minutes for track_matches in matches])
-    # Classes that do not occur must be present as zeros, so that the counts of granules can be added.
-    counts = np.bincount(kind, minlength=caliop.OTHER + 1)
+    origins = np.concatenate([result.origin for result in results])
     return GranuleInfo(
         key=pair.key,
         lines=granule.shape[0],
         pixels=granule.shape[1],
         profiles=sum(track_matches.profiles for track_matches in matches),
         matched=len(km),
-        class_counts=tuple(int(count) for count in counts),
+        class_counts=count_values(rows.column_class, caliop.OTHER + 1),
         mean_km=float(km.mean()) if len(km) else 0.0,
         mean_minutes=float(minutes.mean()) if len(km) else 0.0,
-        synthetic=synthetic,
+        synthetic=granule.synthetic or any(result.synthetic for result in results),
+        origin_counts=count_values(origins, len(layers_5km.ORIGINS)),
+        tracks=len(pair.tracks),
+        layer_tracks=len(pair.layers),
+        snow_known=int((rows.snow >= 0).sum()),
+        flagged_values=sum(granule.count_flagged(part.line, part.pixel) for part in matches if len(part)),
+        misplaced_pixels=granule.count_misplaced(),
+        lines_without_time=int(np.isnan(granule.line_times()).sum()),
     )
+
+
+def count_values(values: NDArray[np.int8], size: int) -> tuple[int, ...]:
+    """Return how often each number below ``size`` occurs; zeros included, so that granules can be added."""
+    return tuple(int(count) for count in np.bincount(values, minlength=size))
 
 
 def granule_info(matched: MatchedGranule) -> GranuleInfo:
@@ -226,9 +270,12 @@ def describe_model(model: CloudModel) -> tuple[str, int]:
     return forest_model.digest(model), forest_model.node_count(model)
 
 
-def evaluate_granule(matched: MatchedGranule, model: CloudModel, seed: int) -> tuple[EvaluationCounts, Counts]:
-    """Return counts of a granule for a model trained without it."""
-    return evaluation.evaluate(matched.rows, model, seed)
+def evaluate_granule(
+    matched: MatchedGranule, model: CloudModel, seed: int
+) -> tuple[EvaluationCounts, Counts, dict[Stratum, EvaluationCounts]]:
+    """Return counts of a granule for a model trained without it: of all columns, of features, and of each stratum."""
+    counts, importance = evaluation.evaluate(matched.rows, model, seed)
+    return counts, importance, strata.count_strata(matched.rows, model)
 
 
 def build_product(pair: GranulePair, matched: MatchedGranule, model: CloudModel) -> GranuleProduct:

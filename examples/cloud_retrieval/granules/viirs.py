@@ -192,6 +192,18 @@ class Granule:
         flags = self.flags(self.radiances, "observation_data", f"{band}_quality_flags", window)
         return np.asarray((flags & UNUSABLE_BITS) != 0)
 
+    def count_flagged(self, line: NDArray[Any], pixel: NDArray[Any]) -> int:
+        """Return the number of values that the quality flags exclude at some pixels, over all bands."""
+        window = Window(int(line.min()), int(line.max()) + 1, int(pixel.min()), int(pixel.max()) + 1)
+        planes = (self.excluded(name, window) for name in BAND_NAMES)
+        rows, columns = line - window.first, pixel - window.left
+        return sum(int(plane[rows, columns].sum()) for plane in planes if plane.shape == window.shape)
+
+    def count_misplaced(self) -> int:
+        """Return the number of pixels whose geolocation is flagged as invalid."""
+        flags = self.flags(self.geolocation, "geolocation_data", "quality_flag", self.whole)
+        return int(np.count_nonzero(flags & MISPLACED_BITS))
+
     def flags(self, file: Any, group: str, name: str, window: Window) -> NDArray[Any]:
         """Return quality flags of a window inside the granule; 0 if the file has none."""
         if name not in file[group].variables:

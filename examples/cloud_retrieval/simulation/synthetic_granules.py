@@ -18,9 +18,9 @@ from granules import caliop, geodesy
 from granules.viirs import BANDS, MAX_VALID_COUNT, MISSING_COUNT, TRIMMED_COUNT, brightness_temperature
 from numpy.typing import NDArray
 
-from simulation import orbit, radiative_transfer, synthetic_atmosphere
+from simulation import hdf4_files, orbit, radiative_transfer, synthetic_atmosphere
 from simulation.orbit import LINES_PER_SCAN, SCAN_SECONDS, Pass
-from simulation.synthetic_atmosphere import AtmosphereFields, Climate, LinesOfSight
+from simulation.synthetic_atmosphere import AtmosphereFields, AtmosphereSample, Climate, LinesOfSight
 
 MAX_LAYERS = 10
 PROFILE_KM = 1.0
@@ -91,18 +91,27 @@ def write_pairs(out: Path, *, count: int, size: GranuleSize, seed: int) -> Itera
 def write_pair(out: Path, plan: PairPlan, size: GranuleSize, rng: np.random.Generator) -> Path:
     """Write the three files of a pair to a folder; return the path of the radiance file."""
     out.mkdir(parents=True, exist_ok=True)
-    start = plan.start
-    flight = orbit.swath_pass(start + timedelta(seconds=size.scans * SCAN_SECONDS / 2.0), plan.argument_deg)
+    swath, track = pair_inputs(plan, size, rng)
+    write_swath(swath_paths(out, swath), swath, rng)
+    write_track(out, track, rng)
+    return swath_paths(out, swath)[0]
+
+
+def pair_inputs(plan: PairPlan, size: GranuleSize, rng: np.random.Generator) -> tuple[SwathInputs, TrackInputs]:
+    """Return the inputs of the simulation of a pair: its passes, and one atmosphere for both instruments."""
+    flight = orbit.swath_pass(plan.start + timedelta(seconds=size.scans * SCAN_SECONDS / 2.0), plan.argument_deg)
     track = orbit.track_pass(flight, degrees_east=plan.degrees_east, minutes_late=plan.minutes_late)
     columns = columns_around_track(flight, track, size)
     outline = np.array([0, size.scans - 1])
     corners = orbit.scan_geometry(flight, outline, size.scans, columns).ground[:, :: max(1, size.pixels // 40)]
     fields = synthetic_atmosphere.draw_fields(flight, corners.reshape(-1, 3), plan.climate, rng)
-    key = f"{start:%Y%j.%H%M}"
-    radiances, geolocation = (out / f"VNP{kind}MOD.A{key}.001.synthetic.nc" for kind in ("02", "03"))
-    write_swath((radiances, geolocation), SwathInputs(flight, columns, size, fields, start), rng)
-    write_track(out, TrackInputs(flight, track, size, fields), rng)
-    return radiances
+    return SwathInputs(flight, columns, size, fields, plan.start), TrackInputs(flight, track, size, fields)
+
+
+def swath_paths(out: Path, inputs: SwathInputs) -> tuple[Path, Path]:
+    """Return the paths of radiances and geolocation."""
+    names = [f"VNP{kind}MOD.A{inputs.start:%Y%j.%H%M}.001.synthetic.nc" for kind in ("02", "03")]
+    return out / names[0], out / names[1]
 
 
 def columns_around_track(flight: Pass, track: Pass, size: GranuleSize) -> slice:
@@ -293,18 +302,9 @@ class TrackInputs:
 
 def write_track(out: Path, inputs: TrackInputs, rng: np.random.Generator) -> None:
     """Write the file of cloud layers."""
-    from pyhdf.SD import SD, SDC
-
-    profiles_per_second = geodesy.EARTH_KM * inputs.track.orbit.rate_rad_s / PROFILE_KM
-    seconds = (
-        inputs.track.middle_s
-        + (np.arange(inputs.size.profiles) - (inputs.size.profiles - 1) / 2.0) / profiles_per_second
-    )
-    ground, _ = inputs.track.state(np.asarray(seconds, np.float64))
+    seconds, ground = track_profiles(inputs)
     latitude, longitude = geodesy.lat_lon(ground)
     layers = simulate_layers(inputs, ground, rng)
-    start = orbit.EPOCH + timedelta(seconds=float(seconds[0]) - orbit.LEAP_SECONDS_SINCE_1993)
-    path = out / f"CAL_LID_L2_01kmCLay-Synthetic-V4-10.{start:%Y-%m-%dT%H-%M-%S}ZD.hdf"
     datasets: dict[str, NDArray[Any]] = {
         "Profile_ID": np.arange(1, len(seconds) + 1, dtype=np.int32)[:, None],
         "Latitude": latitude[:, None].astype(np.float32),
@@ -314,27 +314,32 @@ def write_track(out: Path, inputs: TrackInputs, rng: np.random.Generator) -> Non
         "Layer_Top_Altitude": np.nan_to_num(layers.tops_km, nan=-9999.0).astype(np.float32),
         "Feature_Classification_Flags": layers.flags,
     }
-    kinds = {"f4": SDC.FLOAT32, "f8": SDC.FLOAT64, "i1": SDC.INT8, "u2": SDC.UINT16, "i4": SDC.INT32}
-    # HDF4 would add datasets to an existing file instead of replacing it.
-    path.unlink(missing_ok=True)
-    file = SD(str(path), SDC.WRITE | SDC.CREATE)
-    file.attr("synthetic").set(SDC.INT32, 1)
-    file.attr("comment").set(SDC.CHAR, SYNTHETIC_COMMENT)
-    for name, values in datasets.items():
-        dataset = file.create(name, kinds[values.dtype.str[1:]], values.shape)
-        dataset[:] = values
-        dataset.endaccess()
-    file.end()
+    hdf4_files.write(track_path(out, inputs, "01kmCLay"), datasets, comment=SYNTHETIC_COMMENT)
+
+
+def track_profiles(inputs: TrackInputs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return times (seconds since 1993) and unit vectors of the profiles of a track."""
+    profiles_per_second = geodesy.EARTH_KM * inputs.track.orbit.rate_rad_s / PROFILE_KM
+    seconds = np.asarray(
+        inputs.track.middle_s
+        + (np.arange(inputs.size.profiles) - (inputs.size.profiles - 1) / 2.0) / profiles_per_second,
+        np.float64,
+    )
+    return seconds, inputs.track.state(seconds)[0]
+
+
+def track_path(out: Path, inputs: TrackInputs, product: str) -> Path:
+    """Return the path of a lidar product of a track."""
+    seconds, _ = track_profiles(inputs)
+    start = orbit.EPOCH + timedelta(seconds=float(seconds[0]) - orbit.LEAP_SECONDS_SINCE_1993)
+    # The northward half of both orbits is in daylight.
+    half = "D" if np.cos(np.radians(inputs.flight.argument_deg)) > 0.0 else "N"
+    return out / f"CAL_LID_L2_{product}-Synthetic-V4-10.{start:%Y-%m-%dT%H-%M-%S}Z{half}.hdf"
 
 
 def simulate_layers(inputs: TrackInputs, ground: NDArray[Any], rng: np.random.Generator) -> caliop.LayerTable:
     """Return the layers detected by the lidar: at most two per profile, the upper one first."""
-    minutes = float(inputs.track.middle_s - inputs.flight.middle_s) / 60.0
-    dark = np.zeros(len(ground), np.float32)
-    # The sun affects the skin temperature only, and no lidar quantity depends on that.
-    atmosphere = synthetic_atmosphere.sample_atmosphere(
-        inputs.fields, LinesOfSight(ground, np.zeros(len(ground)), minutes), dark
-    )
+    atmosphere = sample_below(inputs, ground)
     high = draw_detections(atmosphere.high_tau, rng)
     low = draw_detections(atmosphere.low_tau, rng) & (atmosphere.high_tau < 3.0)
     # A convective tower that reaches the cirrus is reported as a single layer.
@@ -357,6 +362,15 @@ def simulate_layers(inputs: TrackInputs, ground: NDArray[Any], rng: np.random.Ge
         lower[rows],
     )
     return caliop.LayerTable(flags, tops)
+
+
+def sample_below(inputs: TrackInputs, ground: NDArray[Any]) -> AtmosphereSample:
+    """Return the atmosphere below the lidar at unit vectors to the ground."""
+    minutes = float(inputs.track.middle_s - inputs.flight.middle_s) / 60.0
+    # The sun affects the skin temperature only, and no lidar quantity depends on that.
+    dark = np.zeros(len(ground), np.float32)
+    sights = LinesOfSight(ground, np.zeros(len(ground)), minutes)
+    return synthetic_atmosphere.sample_atmosphere(inputs.fields, sights, dark)
 
 
 def draw_detections(tau: NDArray[Any], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -19,7 +19,9 @@ def prediction(kinds: list[int], cloud: list[float]) -> forest_model.Prediction:
 def test_scores_of_a_small_example() -> None:
     kinds = np.array([CLEAR, CLEAR, WATER, ICE, MIXED, CLOUDY], np.int8)
     tops = np.array([np.nan, np.nan, 2.0, 9.0, 12.0, 5.0], np.float32)
-    rows = forest_model.ColumnRows(np.zeros((6, 1), np.float32), kinds, tops)
+    rows = forest_model.ColumnRows(
+        np.zeros((6, 1), np.float32), kinds, tops, np.full(6, np.nan, np.float32), np.full(6, -1, np.int8)
+    )
 
     counts = evaluation.count_predictions(
         rows, prediction([CLEAR, WATER, WATER, ICE, ICE, CLEAR], [0.1, 0.6, 0.9, 0.8, 0.95, 0.3])
