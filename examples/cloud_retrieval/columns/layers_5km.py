@@ -31,7 +31,12 @@ SAME_TOP_KM = 1.0
 COLUMNS_PER_PROFILE = 5
 SHOT_SECONDS = 0.0496  # between laser shots (20.16 Hz)
 # Origin of a column's class, by number.
-ORIGINS = ("1 km product", "cloud in the 5 km product only", "beside a cloud, not judged", "clear without 5 km profile")
+ORIGINS = (
+    "1 km product",
+    "cloud in the 5 km product only",
+    "beside a cloud, left out",
+    "clear without 5 km profile, left out",
+)
 ONE_KM, FIVE_KM, BESIDE_CLOUD, NOT_COVERED = range(4)
 DATASETS = ("Profile_Time", "Feature_Classification_Flags", "Layer_Top_Altitude", "Feature_Optical_Depth_532")
 

@@ -117,7 +117,7 @@ def classify_columns(layers: LayerTable) -> ColumnTruth:
 
 def is_cloud(layers: LayerTable) -> NDArray[np.bool_]:
     """Return True for cloud layers."""
-    return np.isfinite(layers.tops_km) & (decode_flags(layers.flags, "type") == CLOUD)
+    return np.asarray(np.isfinite(layers.tops_km) & (decode_flags(layers.flags, "type") == CLOUD))
 
 
 def highest_top(tops: NDArray[Any]) -> NDArray[np.float32]:

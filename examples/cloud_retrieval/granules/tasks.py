@@ -205,8 +205,9 @@ def matched_rows(granule: Granule, matches: Matches, columns: JointColumns, snow
         window = Window(int(line.min()), int(line.max()) + 1, int(pixel.min()), int(pixel.max()) + 1)
         values = features.compute(granule, window)
         table[selected] = values[(line - window.first) * window.shape[1] + pixel - window.left]
-    parts = (columns.truth.column_class, columns.truth.top_km, columns.optical_depth, snow)
-    return ColumnRows(table, *(part[matches.profile] for part in parts))
+    rows = matches.profile
+    truth = columns.truth
+    return ColumnRows(table, truth.column_class[rows], truth.top_km[rows], columns.optical_depth[rows], snow[rows])
 
 
 def summarize(pair: GranulePair, granule: Granule, results: Sequence[TrackMatches], rows: ColumnRows) -> GranuleInfo:

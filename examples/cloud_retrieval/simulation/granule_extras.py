@@ -1,4 +1,4 @@
-"""What real granules have beyond the plain synthetic ones: night, the 5 km product of the lidar, quality flags.
+"""Additions that make synthetic pairs more like real ones: night, the 5 km product of the lidar, quality flags.
 
 Each is added on request to a pair that is simulated as without it, from its own random numbers: the other files keep
 their content.

@@ -38,7 +38,7 @@ def table(rows: list[list[tuple[int, float]]], width: int) -> LayerTable:
 def lidar_track(rows: list[list[tuple[int, float]]]) -> LidarTrack:
     """Return a track of 1 km profiles with these layers."""
     layers = table(rows, 10)
-    seconds = 6e8 + KM_SECONDS * np.arange(len(rows))
+    seconds = np.asarray(6e8 + KM_SECONDS * np.arange(len(rows)), np.float64)
     track = Track(np.zeros(len(rows)), np.zeros(len(rows)), seconds)
     return LidarTrack("track", track, caliop.classify_columns(layers), True, layers, np.zeros(len(rows), np.int8))
 
@@ -114,10 +114,10 @@ def test_optical_depth_is_the_sum_over_clouds_and_unknown_if_one_is() -> None:
     depths = np.full((4, 15), -9999.0, np.float32)
     depths[:2, 0], depths[0, 1], depths[3, 0] = 0.25, 2.0, 0.4
 
-    found = layers_5km.column_optical_depth(layers, depths)
+    depth = layers_5km.column_optical_depth(layers, depths)
 
-    assert found[0] == 2.25
-    assert np.isnan(found[1:]).all()
+    assert depth[0] == 2.25
+    assert np.isnan(depth[1:]).all()
 
 
 def test_snow_and_sea_ice_are_decoded() -> None:
@@ -140,8 +140,8 @@ def test_no_clear_column_of_a_track_has_a_cloud_in_the_5_km_product(files: tuple
 
     joint = layers_5km.join(lidar, product)
 
-    clear = joint.truth.column_class == CLEAR
-    cloudy_profile = np.isfinite(product.layers.tops_km).any(axis=1)
+    clear = np.asarray(joint.truth.column_class == CLEAR)
+    cloudy_profile = np.asarray(np.isfinite(product.layers.tops_km).any(axis=1))
     assert not cloudy_profile[np.flatnonzero(clear) // 5].any()
     assert ((lidar.columns.column_class == CLEAR) & (joint.origin == FIVE_KM)).sum() > 5
     assert clear.sum() > 20
