@@ -80,6 +80,7 @@ API: dict[type, list[str]] = {
         "write()",
     ],
     AccountService: [
+        "break_even(own, use, instance_type='')",
         "cost()",
         "instance_types(requirements)",
         "refresh_access()",

@@ -8,6 +8,8 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity import offerings, quotas
 from orchestrator.aws.ec2 import instance_types, security_groups
+from orchestrator.aws.pricing import price_table
+from orchestrator.aws.pricing.break_even import DAYS_PER_YEAR, HOURS_PER_DAY, BreakEven, OwnComputer, Rental, Use
 from orchestrator.cluster import status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
@@ -98,6 +100,32 @@ class AccountService:
         """Return True if the region has an instance type that meets the requirements, whatever the quota allows."""
         return offerings.exist(self.context.clients, requirements)
 
+    def break_even(self, own: OwnComputer, use: Use, instance_type: str = "") -> BreakEven:
+        """Return what an own computer and VMs cost for the same hours of use, with the disk of the settings.
+
+        :param instance_type: empty for that of the settings.
+        :raises UsageError: the region does not offer the type.
+        """
+        settings, prices = self.context.settings, self.context.prices
+        type_info = instance_types.find(self.context.clients, instance_type or settings.cluster.instance_type)
+        prices.refresh([type_info.name], [settings.disk.type])
+        prices.refresh_spot([type_info.name])
+        on_demand = prices.per_hour(type_info.name, settings.aws.region)
+        spot = [price.usd for zone in type_info.zones if (price := prices.spot_per_hour(type_info.name, zone))]
+        disk = prices.disk_per_hour(settings.disk, settings.aws.region)
+        disk_usd = disk.usd if disk else None
+        vms = {"on demand": on_demand.usd if on_demand else None, "spot": min(spot, default=None)}
+        address_usd = price_table.PUBLIC_ADDRESS_USD_PER_HOUR
+        return BreakEven(
+            instance_type=type_info.name,
+            region=settings.aws.region,
+            price_source=on_demand.source if on_demand else "",
+            own=own,
+            use=use,
+            rentals=tuple(Rental(market, cost.total([usd, disk_usd, address_usd])) for market, usd in vms.items()),
+            stopped_disk_usd_per_year=_stopped_usd_per_year(disk_usd, use),
+        )
+
     def refresh_access(self) -> AccessReport:
         """Allow SSH from the networks of ``ssh_from`` only, by default from this computer's current address.
 
@@ -113,3 +141,9 @@ class AccountService:
         access = security_groups.ssh_access(settings, "")
         previous = security_groups.update_sources(self.context.clients, self.context.cluster_id, access)
         return AccessReport(previous, access.sources, access.port)
+
+
+def _stopped_usd_per_year(disk_usd_per_hour: Decimal | None, use: Use) -> Decimal | None:
+    return (
+        None if disk_usd_per_hour is None else disk_usd_per_hour * (HOURS_PER_DAY * DAYS_PER_YEAR - use.hours_per_year)
+    )

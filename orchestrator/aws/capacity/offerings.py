@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -25,24 +25,36 @@ GPU_PATTERNS = ("g*.*", "p*.*")
 
 @dataclass(frozen=True)
 class Requirements:
-    """Minimum hardware of one instance; 0 for any."""
+    """Minimum hardware of one instance, and bounds on its type; 0 or empty for any.
+
+    :param family: name before the dot: ``g5``, ``c7i``.
+    :param max_usd_per_hour: highest price of one instance on demand; types of unknown price are left out then.
+    """
 
     gpus: int = 0
     vcpus: int = 0
     memory_gib: float = 0.0
+    family: str = ""
+    max_usd_per_hour: Decimal = Decimal(0)
 
     def __str__(self) -> str:
         parts = [f"{self.gpus} GPUs" if self.gpus else "", f"{self.vcpus} vCPU" if self.vcpus else ""]
         parts.append(f"{self.memory_gib:g} GiB" if self.memory_gib else "")
-        return " and ".join(filter(None, parts)) or "these properties"
+        hardware = " and ".join(filter(None, parts))
+        family = f"is of the family {self.family}" if self.family else ""
+        return " and ".join(filter(None, [f"has {hardware}" if hardware else "", family])) or "has these properties"
 
 
 @dataclass(frozen=True)
 class Offering:
     """One instance type.
 
-    :param price_per_hour: USD per hour of one running instance without its disk; None if unknown.
-    :param room: number of instances that the quota allows; None if the quota is unknown.
+    :param gpu_memory_gib: memory of each GPU.
+    :param usd_per_hour: USD per hour of one running instance on demand without its disk; None if unknown.
+    :param launchable: number of instances that the quota allows; None if the quota is unknown.
+    :param spot_usd_per_hour: spot price in the cheapest zone; None if unknown.
+    :param network: bandwidth as AWS words it: ``Up to 10 Gigabit``.
+    :param zones: that offer it; empty if they were not looked up.
     """
 
     type: str
@@ -52,6 +64,10 @@ class Offering:
     gpu: str
     usd_per_hour: Decimal | None
     launchable: int | None
+    gpu_memory_gib: float = 0.0
+    spot_usd_per_hour: Decimal | None = None
+    network: str = ""
+    zones: tuple[str, ...] = ()
 
 
 def find(
@@ -64,7 +80,24 @@ def find(
     matches = _matches(clients, requirements)
     # The smallest first: they are the cheapest, and only the first ones are priced.
     matches.sort(key=lambda type_info: (type_info.gpus, type_info.vcpus, type_info.memory_gib, type_info.name))
-    return cheapest(clients, prices, matches, market=market)[:limit]
+    offers = cheapest(clients, prices, matches, market=market)
+    highest = requirements.max_usd_per_hour
+    if highest:
+        offers = [offer for offer in offers if offer.usd_per_hour is not None and offer.usd_per_hour <= highest]
+    return _with_zones(clients, prices, offers[:limit])
+
+
+def _with_zones(clients: Clients, prices: Prices, offers: Sequence[Offering]) -> list[Offering]:
+    """Return types with the zones that offer them, and with their spot prices there."""
+    names = [offer.type for offer in offers]
+    if not names:
+        return []
+    zones, _ = clients.in_parallel(lambda: instance_types.zones_of(clients, names), lambda: prices.refresh_spot(names))
+    spot = {name: [price.usd for zone in zones[name] if (price := prices.spot_per_hour(name, zone))] for name in names}
+    return [
+        replace(offer, zones=zones[offer.type], spot_usd_per_hour=min(spot[offer.type], default=None))
+        for offer in offers
+    ]
 
 
 def exist(clients: Clients, requirements: Requirements) -> bool:
@@ -73,7 +106,11 @@ def exist(clients: Clients, requirements: Requirements) -> bool:
 
 
 def _matches(clients: Clients, requirements: Requirements) -> list[InstanceType]:
-    types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
+    if requirements.family:
+        # By its name also an earlier generation, which may be all that a quota or a region has.
+        types = instance_types.list_types(clients, (f"{requirements.family}.*",), only_current=False)
+    else:
+        types = instance_types.list_types(clients, GPU_PATTERNS if requirements.gpus else ())
     return [type_info for type_info in types if _meets(type_info, requirements)]
 
 
@@ -103,7 +140,11 @@ def _meets(type_info: InstanceType, requirements: Requirements) -> bool:
         and type_info.memory_gib >= requirements.memory_gib
     )
     # Bare metal takes minutes longer to boot and costs as much as the largest VM; GPUs only if they are required.
-    return enough and (requirements.gpus > 0 or not type_info.gpus) and not type_info.name.endswith(".metal")
+    if requirements.family and type_info.name.partition(".")[0] != requirements.family:
+        return False
+    # A family of GPU types is meant as it is named, without a number of GPUs.
+    any_gpus = requirements.gpus > 0 or bool(requirements.family)
+    return enough and (any_gpus or not type_info.gpus) and not type_info.name.endswith(".metal")
 
 
 def _allowed(
@@ -122,4 +163,6 @@ def _offering(clients: Clients, prices: Prices, type_info: InstanceType, room: i
         gpu=type_info.gpu,
         usd_per_hour=price.usd if price else None,
         launchable=room,
+        gpu_memory_gib=type_info.gpu_memory_gib,
+        network=type_info.network,
     )

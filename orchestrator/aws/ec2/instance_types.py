@@ -24,6 +24,8 @@ class InstanceType:
     :param gpus: number of GPUs.
     :param gpu: manufacturer and model, ``NVIDIA L4``; empty without GPUs.
     :param architectures: such as ``x86_64``; the image must have one of them.
+    :param gpu_memory_gib: memory of each GPU, GiB; 0 without GPUs.
+    :param network: bandwidth as AWS words it: ``Up to 10 Gigabit``.
     :param zones: Availability Zones that offer it, sorted; an offered type may still lack capacity.
     """
 
@@ -33,6 +35,8 @@ class InstanceType:
     architectures: tuple[str, ...]
     gpus: int = 0
     gpu: str = ""
+    gpu_memory_gib: float = 0.0
+    network: str = ""
     zones: tuple[str, ...] = ()
 
 
@@ -68,6 +72,8 @@ def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType
         architectures=tuple(info["ProcessorInfo"]["SupportedArchitectures"]),
         gpus=sum(gpu["Count"] for gpu in gpus),
         gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "",
+        gpu_memory_gib=gpus[0].get("MemoryInfo", {}).get("SizeInMiB", 0) / 1024 if gpus else 0.0,
+        network=info.get("NetworkInfo", {}).get("NetworkPerformance", ""),
         zones=zones,
     )
 
@@ -95,6 +101,20 @@ def _zones(clients: client.Clients, name: str) -> tuple[str, ...]:
     return tuple(sorted(offering["Location"] for offering in response["InstanceTypeOfferings"]))
 
 
+def zones_of(clients: client.Clients, names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return type -> the zones that offer it, of some types; one call."""
+    filters: list[FilterTypeDef] = [{"Name": "instance-type", "Values": sorted(names)}]
+    pages = clients.ec2.get_paginator("describe_instance_type_offerings").paginate(
+        LocationType="availability-zone", Filters=filters
+    )
+    zones: dict[str, list[str]] = {name: [] for name in names}
+    with clients.translate_errors("looking up the zones of instance types"):
+        for page in pages:
+            for offering in page["InstanceTypeOfferings"]:
+                zones.setdefault(offering["InstanceType"], []).append(offering["Location"])
+    return {name: tuple(sorted(locations)) for name, locations in zones.items()}
+
+
 def _offered(clients: client.Clients) -> list[str]:
     pages = clients.ec2.get_paginator("describe_instance_type_offerings").paginate(LocationType="region")
     return sorted(offering["InstanceType"] for page in pages for offering in page["InstanceTypeOfferings"])
@@ -110,13 +130,16 @@ def vcpus_by_type(clients: client.Clients, names: Collection[str]) -> dict[str, 
     return {info["InstanceType"]: info["VCpuInfo"]["DefaultVCpus"] for page in pages for info in page["InstanceTypes"]}
 
 
-def list_types(clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0) -> list[InstanceType]:
-    """Return the current-generation types of the region, without their zones.
+def list_types(
+    clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0, only_current: bool = True
+) -> list[InstanceType]:
+    """Return the types of the region, without their zones.
 
     :param patterns: of their names, such as ``g*.*``; empty for all.
     :param vcpus: only types with this number of virtual CPUs; 0 for any.
+    :param only_current: leave out those of earlier generations.
     """
-    filters: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}]
+    filters: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}] if only_current else []
     filters += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
     filters += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
     with clients.translate_errors("listing instance types"):

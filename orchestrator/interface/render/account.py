@@ -84,21 +84,32 @@ def instance_types(offers: Sequence[Offering]) -> Lines:
     if not offers:
         more = NextStep("RequestLimitIncrease")
         return [line("  No matching type can be launched: the quota is used up.  ", more, " requests more.")]
-    return [*columns([_offer(offer) for offer in offers]), "  [cluster] instance_type in the config file selects one."]
+    table = columns([_offer(offer) for offer in offers])
+    return [*table, "  [cluster] instance_type in the config file selects one."]
 
 
 def no_such_type(requirements: Requirements) -> Lines:
     """Return that no instance type of the region, whatever the quota, meets some requirements."""
     less = NextStep("InstanceTypes", gpus=1) if requirements.gpus else NextStep("InstanceTypes")
-    return [line(f"  No instance type in this region has {requirements}.  ", less, " lists types with less.")]
+    others = " lists other types." if requirements.family else " lists types with less."
+    return [line(f"  No instance type in this region {requirements}.  ", less, others)]
+
+
+def no_such_price(requirements: Requirements) -> Lines:
+    """Return that no instance type that can be launched is known to cost so little."""
+    price = units.unit_price(requirements.max_usd_per_hour)
+    return [f"  No matching type that the quota allows is known to cost at most {price}: raise max_price."]
 
 
 def _offer(offer: Offering) -> Sequence[str]:
-    gpus = f"{offer.gpus} x {offer.gpu}" if offer.gpus else ""
+    gpu = f"{offer.gpu} {offer.gpu_memory_gib:.0f} GiB" if offer.gpu_memory_gib else offer.gpu
+    gpus = f"{offer.gpus} x {gpu}" if offer.gpus else ""
     # As above: launching may be allowed although the quota cannot be read.
     room = "quota unknown" if offer.launchable is None else f"{offer.launchable:,} at a time"
     price = units.unit_price(offer.usd_per_hour)
-    return [offer.type, f"{offer.vcpus} vCPU", f"{offer.memory_gib:g} GiB", *([gpus] if gpus else []), price, room]
+    spot = f"spot {units.unit_price(offer.spot_usd_per_hour)}" if offer.spot_usd_per_hour is not None else ""
+    hardware = [offer.type, f"{offer.vcpus} vCPU", f"{offer.memory_gib:g} GiB", *([gpus] if gpus else [])]
+    return [*hardware, price, spot, room]
 
 
 @lines.register(AccessReport)
@@ -191,6 +202,10 @@ def _(offer: Offering) -> Document:
         "gpu": offer.gpu,
         "usd_per_hour_each": document(offer.usd_per_hour),
         "room": offer.launchable,
+        "gpu_memory_gib": offer.gpu_memory_gib,
+        "usd_per_hour_spot": document(offer.spot_usd_per_hour),
+        "network": offer.network,
+        "zones": document(offer.zones),
     }
 
 

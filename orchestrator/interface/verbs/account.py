@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
+from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import STATUS
@@ -20,14 +23,23 @@ from orchestrator.interface.verbs.parameters import (
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offering
     from orchestrator.aws.capacity.quotas import QuotaIncrease
+    from orchestrator.aws.pricing.break_even import BreakEven
     from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.services.account import AccessReport, Cost
 
 GROUP = VerbGroup("Cost, limits and access")
 
+DEFAULT_USD_PER_KWH = 0.17
+"""Mean price for households in the USA in 2025: https://www.eia.gov/electricity/monthly/ (table 5.3)"""
+
+MAX_YEARS = 50
+
 Hours = Annotated[float, VerbParameter(metavar="HOURS", parse=decimal_number)]
 Minutes = Annotated[int, VerbParameter(metavar="MINUTES", parse=whole_number)]
+Usd = Annotated[float, VerbParameter(metavar="USD", parse=decimal_number)]
+Watts = Annotated[float, VerbParameter(metavar="WATTS", parse=decimal_number)]
+Years = Annotated[float, VerbParameter(metavar="YEARS", parse=decimal_number)]
 Gib = Annotated[float, VerbParameter(metavar="GIB", parse=decimal_number)]
 
 
@@ -97,32 +109,94 @@ def _types_document(offers: Sequence[Offering]) -> dict[str, object]:
     aliases=("Instances",),
     command_aliases=("instances",),
     document=_types_document,
-    examples=(NextStep("InstanceTypes", gpus=1), NextStep("InstanceTypes", vcpus=16, memory=64)),
+    examples=(NextStep("InstanceTypes", gpus=1, max_price=2), NextStep("InstanceTypes", vcpus=16, memory=64)),
     next_steps=("set [cluster] instance_type in the config file",),
 )
 def instance_types(
-    workspace: Workspace, gpus: WholeNumber = 0, *, vcpus: WholeNumber = 0, memory: Gib = 0
+    workspace: Workspace,
+    gpus: WholeNumber = 0,
+    *,
+    vcpus: WholeNumber = 0,
+    memory: Gib = 0,
+    max_price: Usd = 0,
+    family: str = "",
 ) -> Sequence[Offering]:
     """List instance types that can be launched now.
 
-    The cheapest first.
+    The cheapest first, with their price on demand and on the spot market.
 
-    gpus    at least so many GPUs; 0: types without.
-    vcpus   at least so many vCPUs.
-    memory  at least so much memory, GiB.
+    gpus       at least so many GPUs; 0: types without, unless family is given.
+    vcpus      at least so many vCPUs.
+    memory     at least so much memory, GiB.
+    max_price  at most so many USD per hour on demand.
+    family     only this family: g5, c7i.
 
     Costs  nothing.
     """
     from orchestrator.aws.capacity.offerings import Requirements
     from orchestrator.interface.render import account
 
-    for name, value in (("gpus", gpus), ("vcpus", vcpus), ("memory", memory)):
+    for name, value in (("gpus", gpus), ("vcpus", vcpus), ("memory", memory), ("max_price", max_price)):
         check_number(value, name, NextStep("InstanceTypes", gpus=1))
-    service, requirements = workspace.session(files=False).account, Requirements(int(gpus), int(vcpus), float(memory))
+    if family and not re.fullmatch(r"[a-z][a-z0-9-]*", family):
+        raise UsageError(
+            f"family = {family!r} is not a family of instance types", fix=NextStep("InstanceTypes", family="g5")
+        )
+    requirements = Requirements(int(gpus), int(vcpus), float(memory), family, Decimal(str(max_price)))
+    service = workspace.session(files=False).account
     offers = service.instance_types(requirements)
     if not offers and not service.types_exist(requirements):
         return show(workspace, offers, account.no_such_type(requirements))
+    if not offers and requirements.max_usd_per_hour:
+        return show(workspace, offers, account.no_such_price(requirements))
     return show(workspace, offers, account.instance_types(offers))
+
+
+@GROUP.verb(
+    "BreakEven",
+    "break-even",
+    examples=(NextStep("BreakEven", price=2000, watts=450, hours_per_day=2),),
+)
+def break_even(
+    workspace: Workspace,
+    *,
+    price: Usd = 2000,
+    watts: Watts = 450,
+    hours_per_day: Hours = 8,
+    years: Years = 3,
+    usd_per_kwh: Usd = DEFAULT_USD_PER_KWH,
+    instance_type: str = "",
+) -> BreakEven:
+    """Compare buying a computer with renting VMs.
+
+    VMs exist only while they are used, with the disk of the config file and a public address.
+
+    price          of the computer, USD.
+    watts          that it draws while it is used.
+    hours_per_day  of use, the same for both.
+    years          of use.
+    usd_per_kwh    price of electricity.
+    instance_type  of the VM (default: [cluster] instance_type).
+
+    Costs  nothing.
+    """
+    from orchestrator.aws.pricing.break_even import OwnComputer, Use
+
+    example = NextStep("BreakEven", price=2000, watts=450, hours_per_day=2)
+    own = {"price": price, "watts": watts, "usd_per_kwh": usd_per_kwh}
+    use = {"hours_per_day": hours_per_day, "years": years}
+    for name, value in (own | use).items():
+        check_number(value, name, example)
+    for name, value in use.items():
+        highest = MAX_YEARS if name == "years" else 24
+        if not 0 < value <= highest:
+            raise UsageError(f"{name} = {value:g} is out of range: more than 0, at most {highest}", fix=example)
+    answer = workspace.session(files=False).account.break_even(
+        OwnComputer(*(Decimal(str(value)) for value in own.values())),
+        Use(*(Decimal(str(value)) for value in use.values())),
+        instance_type,
+    )
+    return show(workspace, answer)
 
 
 @GROUP.verb("RefreshAccess", "access", examples=(NextStep("RefreshAccess"),))

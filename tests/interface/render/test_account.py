@@ -101,6 +101,16 @@ def test_types_are_listed_with_what_they_have_cost_and_how_many_the_quota_allows
     assert texts(account.no_such_type(Requirements(gpus=99, memory_gib=64))) == [
         "  No instance type in this region has 99 GPUs and 64 GiB.  InstanceTypes(gpus=1) lists types with less."
     ]
+    assert texts(account.no_such_type(Requirements(vcpus=4, family="g99"))) == [
+        "  No instance type in this region has 4 vCPU and is of the family g99.  InstanceTypes() lists other types."
+    ]
+    assert texts(account.no_such_price(Requirements(max_usd_per_hour=Decimal("0.5")))) == [
+        "  No matching type that the quota allows is known to cost at most $0.500/h: raise max_price."
+    ]
+    large = replace(g5, gpu_memory_gib=22.35, spot_usd_per_hour=Decimal("0.352"))
+    assert rendered([large])[0] == (
+        "  g5.xlarge  4 vCPU  16 GiB  1 x NVIDIA A10G 22 GiB  $1.006/h  spot $0.352/h  2 at a time"
+    )
 
 
 def test_access_shows_which_addresses_are_allowed_and_which_were() -> None:

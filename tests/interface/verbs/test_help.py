@@ -14,18 +14,20 @@ REGISTRY = default_registry()
 def test_a_verb_is_explained_by_its_docstring() -> None:
     verb = REGISTRY.by_name["InstanceTypes"]
 
-    assert verb_help.call_of(verb) == "InstanceTypes(gpus=0, *, vcpus=0, memory=0)"
+    assert verb_help.call_of(verb) == "InstanceTypes(gpus=0, *, vcpus=0, memory=0, max_price=0, family='')"
     assert texts(verb_help.explanation(verb)) == [
         "List instance types that can be launched now.",
         "",
-        "The cheapest first.",
+        "The cheapest first, with their price on demand and on the spot market.",
         "",
-        "gpus    at least so many GPUs; 0: types without.",
-        "vcpus   at least so many vCPUs.",
-        "memory  at least so much memory, GiB.",
+        "gpus       at least so many GPUs; 0: types without, unless family is given.",
+        "vcpus      at least so many vCPUs.",
+        "memory     at least so much memory, GiB.",
+        "max_price  at most so many USD per hour on demand.",
+        "family     only this family: g5, c7i.",
         "",
         "Costs    nothing.",
-        "Example  InstanceTypes(gpus=1)   or   InstanceTypes(vcpus=16, memory=64)",
+        "Example  InstanceTypes(gpus=1, max_price=2)   or   InstanceTypes(vcpus=16, memory=64)",
         "Next     set [cluster] instance_type in the config file",
     ]
 

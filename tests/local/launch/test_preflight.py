@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import localcloud
 from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity.offerings import Requirements
 from orchestrator.aws.launch.alternatives import find
+from orchestrator.aws.pricing.break_even import OwnComputer, Use
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from tests.support.localcloud.clients import boto
 from tests.support.project import Project
@@ -250,6 +252,45 @@ def test_instance_types_are_listed_cheapest_first(project: Project, play: Play) 
     known = [each.usd_per_hour for each in found if each.usd_per_hour is not None]
     assert known == sorted(known)
     assert [each.usd_per_hour is None for each in found] == sorted(each.usd_per_hour is None for each in found)
+
+
+def test_instance_types_of_a_family_below_a_price_have_spot_prices_zones_and_gpu_memory(
+    project: Project, play: Play
+) -> None:
+    play(make_fault("quota", quota="L-DB2E81BA", vcpus=64))
+    with project.session() as session:
+        offers = session.account.instance_types(Requirements(family="g5", max_usd_per_hour=Decimal(2)))
+        unknown = session.account.instance_types(Requirements(family="g99"))
+
+    assert offers
+    assert unknown == []
+    for offer in offers:
+        assert offer.type.startswith("g5.")
+        assert offer.usd_per_hour is not None
+        assert offer.usd_per_hour <= 2
+        assert offer.spot_usd_per_hour is not None
+        assert offer.spot_usd_per_hour < offer.usd_per_hour
+        assert offer.zones
+        assert offer.gpu_memory_gib > 20
+        assert "Gigabit" in offer.network
+
+
+def test_buying_is_compared_with_the_prices_of_the_region(project: Project) -> None:
+    config(project, cluster__instance_type="g5.xlarge")
+    use = Use(Decimal(2), Decimal(3))
+    with project.session() as session:
+        answer = session.account.break_even(OwnComputer(Decimal(2000), Decimal(450), Decimal("0.17")), use)
+        prices, disk = session.context.prices, session.context.settings.disk
+        on_demand = prices.per_hour("g5.xlarge", answer.region)
+        disk_price = prices.disk_per_hour(disk, answer.region)
+
+    assert on_demand
+    assert disk_price
+    rented = on_demand.usd + disk_price.usd + Decimal("0.005")
+    assert [rental.market for rental in answer.rentals] == ["on demand", "spot"]
+    assert answer.rentals[0].usd_per_hour == rented
+    assert Decimal(0) < (answer.rentals[1].usd_per_hour or Decimal(0)) < rented
+    assert answer.stopped_disk_usd_per_year == disk_price.usd * Decimal("365.25") * 22
 
 
 @pytest.mark.slow
