@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from orchestrator.config import ini
 from orchestrator.core.errors import Problem
@@ -17,12 +17,17 @@ NEEDED = {
 EXPLANATION = "Ending VMs needs " + "; ".join(f"[{section}] {', '.join(names)}" for section, names in NEEDED.items())
 
 
-def needed_by_ending(document: ini.Document, problems: Iterable[Problem], known: Iterable[ini.Key]) -> list[Problem]:
+def needed_by_ending(document: ini.Document, problems: Iterable[Problem], known: Collection[ini.Key]) -> list[Problem]:
     """Return the problems that leave open which VMs to end.
+
+    Any other setting may be wrong in any way: its value, its section, a second line for it.
 
     :param known: section and name of every option that there is.
     """
-    others = set(known) - {(section, name) for section, names in NEEDED.items() for name in names}
-    lines = {value.line for key, value in document.values.items() if key in others}
+    sections = {section for section, _ in known}
+    # No two sections have an option of the same name, so a line in the wrong section, or in none, is unambiguous.
+    others = {name for _, name in known} - {name for names in NEEDED.values() for name in names}
+    harmless = others | {f"[{section}]" for section in sections}
+    lines = {line for line, subject in document.subjects.items() if subject in harmless}
     # Any other line may be a misspelled name of a cluster or region, whose default would be ended instead.
     return [problem for problem in problems if problem.line not in lines]

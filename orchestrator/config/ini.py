@@ -79,12 +79,15 @@ class Document:
 
     :param values: (section, option), both in lower case -> value.
     :param sections: section -> line of its header.
+    :param subjects: line -> option that it sets, or seems to set, in lower case; ``[section]`` for a header that
+        appears again.
     """
 
     path: Path
     values: Mapping[Key, Value]
     sections: Mapping[str, int]
     problems: tuple[Problem, ...]
+    subjects: Mapping[int, str] = field(default_factory=dict)
 
 
 Refuse = Callable[[str, str], str]
@@ -105,7 +108,7 @@ def read(
     for number, line in enumerate(lines, 1):
         scanner.read_line(number, line)
     values = dict(_expanded_values(scanner, env, refuse))
-    return Document(path, values, scanner.sections, tuple(problems))
+    return Document(path, values, scanner.sections, tuple(problems), scanner.subjects)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -194,6 +197,7 @@ class _Scanner:
         self.problems = problems
         self.sections: dict[str, int] = {}
         self.entries: dict[Key, _Entry] = {}
+        self.subjects: dict[int, str] = {}
         self.section: str | None = None
         self.current: _Entry | None = None
 
@@ -235,14 +239,18 @@ class _Scanner:
             self.add_problem(number, "[]: a section needs a name")
         elif self.sections.setdefault(name, number) != number:
             self.add_problem(number, f"[{name}]: appears again (first in line {self.sections[name]}); merge the two")
+            if match and not match[2]:
+                self.subjects[number] = f"[{name}]"
 
     def _option(self, number: int, text: str, indent: int) -> None:
         self.current = None
         match = re.fullmatch(_OPTION, text)
         if match is None or re.search(_COMMENT, match["name"]):
             self.add_problem(number, self._no_equals(text))
+            self.subjects[number] = text.split()[0].lower()
             return
         name = match["name"]
+        self.subjects[number] = name.lower()
         if self.section is None:
             sections = [section for section, names in self.layout.known_options.items() if name.lower() in names]
             self.add_problem(
@@ -275,7 +283,9 @@ class _Scanner:
                 number, f"{word}: is indented, so it would become part of {above.label} in line {above.line}; {hint}"
             )
             self._header(number, text) if text[0] == "[" else self._option(number, text, above.indent)
-        elif multiline:
+            return
+        self.subjects[number] = above.key[1]
+        if multiline:
             above.lines.append(self._value(above.key, text))
         else:
             self.add_problem(number, f"{above.label} takes one line, but this indented line continues it")

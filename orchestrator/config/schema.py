@@ -181,7 +181,7 @@ class SettingsReader:
         value = self.document.values.get((section, name))
         return f"{self.document.path.name}:{value.line}" if value else "default"
 
-    def raise_problems(self, consequence: str = "Nothing was launched.") -> None:
+    def raise_problems(self, consequence: str = "Nothing was launched or changed.") -> None:
         """Raise all problems, in the order of the file.
 
         :raises ConfigError: with every mistake.

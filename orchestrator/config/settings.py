@@ -78,7 +78,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending:
         known = [(section, name) for section, names in layout.known_options.items() for name in names]
         reader.problems = ending.needed_by_ending(document, reader.problems, known)
     # Verbs that need no files launch nothing.
-    reader.raise_problems(ending.EXPLANATION if only_ending else "Nothing was launched." if files else "")
+    reader.raise_problems(ending.EXPLANATION if only_ending else "Nothing was launched or changed." if files else "")
     origins = {key: f"{path.name}:{value.line}" for key, value in document.values.items()} | old.origins(path.name)
     return replace(settings, warnings=tuple(sorted(reader.warnings, key=lambda warning: warning.line)), origins=origins)
 

@@ -90,7 +90,7 @@ class ConfigError(UsageError):
 
     json_name = "ConfigError"
 
-    def __init__(self, problems: Sequence[Problem], *, consequence: str = "Nothing was launched.") -> None:
+    def __init__(self, problems: Sequence[Problem], *, consequence: str = "Nothing was launched or changed.") -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
         super().__init__(f"{count} mistake{'s' if count != 1 else ''}. {consequence}".rstrip())

@@ -328,7 +328,7 @@ def test_a_mistake_is_told_with_its_line_and_its_fix_and_ends_with_2_before_any_
     told, count, cloud = done.stdout.splitlines()
     assert told.startswith(f"{path}:{line}: ")
     assert what in told
-    assert count == "1 mistake. Nothing was launched."
+    assert count == "1 mistake. Nothing was launched or changed."
     assert (done.returncode, cloud, done.stderr) == (2, "no cloud", "")
 
 
@@ -369,6 +369,6 @@ def test_the_message_has_the_form_that_editors_jump_to(project: Path) -> None:
     assert str(caught.value) == (
         f"{path}:2: [cluster] count = 'two' is not a whole number (1 to 1000)\n"
         f"{path}:4: [disk] siez: no such setting. Did you mean size?\n"
-        "2 mistakes. Nothing was launched."
+        "2 mistakes. Nothing was launched or changed."
     )
     assert caught.value.exit_code == 2
