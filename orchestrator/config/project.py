@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config import settings
@@ -10,8 +11,20 @@ from orchestrator.config import settings
 FIRST_JOB = Path(__file__).parent / "first_job"
 
 
-def write(path: Path) -> Path:
-    """Write a config file and the folder of its job; return the folder.
+@dataclass(frozen=True)
+class NewProject:
+    """A config file that was written, and its job.
+
+    :param job: folder of the job.
+    :param is_job_kept: True if the folder existed already, and stays as it is.
+    """
+
+    job: Path
+    is_job_kept: bool
+
+
+def write(path: Path) -> NewProject:
+    """Write a config file and the folder of its job.
 
     :param path: of the config file; the job's folder is where its relative paths start.
     :raises FileExistsError: the config file exists. A job's folder that exists stays as it is.
@@ -21,7 +34,8 @@ def write(path: Path) -> Path:
     with path.open("x", encoding="utf-8") as file:
         file.write(settings.template({("job", "run"): FIRST_JOB.name}))
     job = settings.base_folder(path) / FIRST_JOB.name
-    if not job.exists():
+    is_kept = job.exists()
+    if not is_kept:
         # Not shutil.copy2, as in copytree by default: an installation may be read-only, and its files old.
         shutil.copytree(FIRST_JOB, job, copy_function=shutil.copyfile, ignore=shutil.ignore_patterns("__pycache__"))
-    return job
+    return NewProject(job, is_kept)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -180,19 +181,39 @@ def read_metrics(folder: Path, hosts: Collection[str]) -> Metrics:
         return Metrics()
     try:
         values = json.loads(_text(paths[0]))
-    # Deeply nested brackets exhaust the parser's stack.
-    except (OSError, ValueError, RecursionError):
-        # A job that was killed, or whose disk was full, may leave half a file.
-        return Metrics(problem=f"{paths[0].relative_to(folder)} is damaged: no JSON")
+    except (OSError, ValueError, RecursionError) as error:
+        return Metrics(problem=f"{paths[0].relative_to(folder)} {_unreadable(error)}")
     # Outputs of several hosts are in a folder each, with its name.
     host = paths[0].relative_to(folder).parts[1] if paths[0].parent.parent != folder and len(paths) > 1 else ""
     return Metrics(values, host=host if host in hosts else "") if isinstance(values, dict) else Metrics()
 
 
+def _unreadable(error: Exception) -> str:
+    """Return why a file of the job's is not read as JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        # A job that was killed, or whose disk was full, may leave half a file.
+        return "is damaged: no JSON"
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    if isinstance(error, TooLongError):
+        return f"is not read: it is longer than {MAX_TEXT_BYTES >> 20} MiB"
+    # Both are valid JSON: nested brackets exhaust the parser's stack, long numbers take it quadratic time.
+    deep = "its brackets are nested too deeply"
+    long = f"it has a whole number of more than {sys.get_int_max_str_digits()} digits"
+    return f"is not read: {deep if isinstance(error, RecursionError) else long}"
+
+
+class TooLongError(ValueError):
+    """A file of the job's is longer than files of its kind are."""
+
+
 def _text(path: Path) -> str:
-    """Return the text of a file of the job's; ValueError if it is too long for what it should be."""
+    """Return the text of a file of the job's.
+
+    :raises TooLongError: it is longer than files of its kind are.
+    """
     if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ValueError("too long")
+        raise TooLongError
     return path.read_text(encoding="utf-8", errors="replace")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
 from orchestrator.core.output_line import OutputLine
+from orchestrator.ssh.connect import seconds
 from orchestrator.ssh.receive_limits import limit_unread
 
 if TYPE_CHECKING:
@@ -281,10 +282,10 @@ class ChannelSession:
     def _overdue(self, now: float, *, silent: bool) -> HostError:
         if silent:
             amount = f"only {self._bytes_since_activity} bytes" if self._bytes_since_activity else "no data"
-            return self._lost(f"ssh: {amount} received for {now - self._last_activity:.0f} s")
+            return self._lost(f"ssh: {amount} received for {seconds(now - self._last_activity)}")
         if not self.received_output:
-            return self._lost(f"ssh: no answer within {now - self.started:.0f} s")
-        return HostError(f"a command did not finish within {now - self.started:.0f} s", where=self.host.name)
+            return self._lost(f"ssh: no answer within {seconds(now - self.started)}")
+        return HostError(f"a command did not finish within {seconds(now - self.started)}", where=self.host.name)
 
     def _note_output(self, chunks: Sequence[bytes]) -> None:
         self._bytes_since_activity += sum(map(len, chunks))

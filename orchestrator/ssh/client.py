@@ -19,7 +19,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background, open_session
-from orchestrator.ssh.connect import Connection, call_with_timeout
+from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
 from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, unpack
@@ -331,7 +331,7 @@ class SshClient:
             if not isinstance(error, TimeoutError) and transport is not None and transport.is_active():
                 raise HostError("ssh: the server refused to run a command", where=host.name) from error
             waited = time.monotonic() - started
-            raise ConnectError("lost", f"ssh: no answer within {waited:.0f} s", where=host.name) from error
+            raise ConnectError("lost", f"ssh: no answer within {seconds(waited)}", where=host.name) from error
 
 
 def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> None:

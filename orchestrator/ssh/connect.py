@@ -56,6 +56,11 @@ class Connection(Protocol):
         """Run a command; Stratus does not call it, for its timeout does not hold in a network partition."""
 
 
+def seconds(duration_s: float) -> str:
+    """Return a duration, ``30 s`` or ``0.0003 s``; never ``0 s``, which would be no time at all."""
+    return f"{duration_s:.0f} s" if duration_s >= 1 else f"{max(duration_s, 1e-4):.1g} s"
+
+
 def call_with_timeout(work: Callable[[], T], timeout_s: float) -> T:
     """Return ``work()``, or raise TimeoutError after ``timeout_s``: several calls of paramiko wait without a limit.
 

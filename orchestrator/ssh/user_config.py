@@ -29,7 +29,7 @@ def include(config: Path, target: Path) -> bool:
     if is_included(config, target):
         return False
     # At the top: further down, the line would belong to the Host block above it.
-    _write(config, [MARK, _line(target), "", *_lines(config)])
+    _write(config, [MARK, _line(target), "", *(_lines(config) or [""])])
     return True
 
 
@@ -43,7 +43,8 @@ def exclude(config: Path, target: Path) -> bool:
     lines = _lines(config)
     at = lines.index(_line(target))
     first = at - 1 if lines[at - 1 : at] == [MARK] else at
-    last = at + 2 if lines[at + 1 : at + 2] == [""] else at + 1
+    # The last piece is no line, but what follows the last line end.
+    last = at + 2 if lines[at + 1 : -1][:1] == [""] else at + 1
     _write(config, lines[:first] + lines[last:])
     return True
 
@@ -57,15 +58,15 @@ def _line(target: Path) -> str:
 
 
 def _lines(config: Path) -> list[str]:
+    """Return the lines, then what follows the last line end: nothing, or a line without one; [] without a file."""
     try:
         # Bytes of any encoding are kept as they are, and so is every line end: not splitlines(), which ends lines at
         # U+2028 and form feeds as well.
-        lines = config.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+        return config.read_bytes().decode("utf-8", "surrogateescape").split("\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(config)) from error
-    return lines if lines[-1] else lines[:-1]
 
 
 def _write(config: Path, lines: list[str]) -> None:
@@ -76,7 +77,7 @@ def _write(config: Path, lines: list[str]) -> None:
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".config-")
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.write("".join(f"{line}\n" for line in lines))
+            file.write("\n".join(lines))
         os.chmod(name, mode)
         os.replace(name, path)
     except OSError as error:

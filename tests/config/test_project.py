@@ -16,7 +16,7 @@ from orchestrator.jobs import spec
 
 def test_the_project_is_valid_and_its_job_runs_as_it_is(tmp_path: Path) -> None:
     config = tmp_path / "config/config.ini"
-    job = project.write(config)
+    job = project.write(config).job
 
     loaded = settings.load(config, {})
     assert (Path(loaded.job.run), loaded.warnings) == (job, ())
@@ -31,7 +31,7 @@ def test_the_project_is_valid_and_its_job_runs_as_it_is(tmp_path: Path) -> None:
 def test_nothing_that_exists_is_written_over(tmp_path: Path) -> None:
     (tmp_path / "first_job").mkdir()
     (tmp_path / "first_job/train.py").write_text("print('mine')\n")
-    project.write(tmp_path / "config.ini")
+    assert project.write(tmp_path / "config.ini").is_job_kept
     assert [path.name for path in (tmp_path / "first_job").iterdir()] == ["train.py"]
 
     (tmp_path / "config.ini").write_text("[cluster]\ncount = 3\n")

@@ -215,9 +215,18 @@ def test_metrics_are_the_first_file_of_the_outputs(tmp_path: Path) -> None:
     assert metrics_of(tmp_path / "6", a="[1]", b='{"x": 2}') == Metrics()
 
 
-@pytest.mark.parametrize("text", ["{half", "[" * 100_000])
-def test_damaged_metrics_are_a_problem_with_their_file(tmp_path: Path, text: str) -> None:
-    assert metrics_of(tmp_path, a=text) == Metrics(problem="outputs/a/metrics.json is damaged: no JSON")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{half", "is damaged: no JSON"),
+        ("[" * 100_000, "is not read: its brackets are nested too deeply"),
+        ('{"x": ' + "1" * 5000 + "}", "is not read: it has a whole number of more than 4300 digits"),
+        ("1" * (17 << 20), "is not read: it is longer than 16 MiB"),
+    ],
+    ids=["half", "nested", "digits", "long"],
+)
+def test_metrics_that_cannot_be_read_are_a_problem_with_their_file(tmp_path: Path, text: str, reason: str) -> None:
+    assert metrics_of(tmp_path, a=text) == Metrics(problem=f"outputs/a/metrics.json {reason}")
 
 
 def test_files_are_read_up_to_their_limit(tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ class TestDeadlines:
 
         assert not isinstance(caught.value, ConnectError)
 
+    def test_a_limit_below_a_second_is_not_rounded_to_none(self, lab: Lab, ssh_client: SshClient) -> None:
+        ssh_client.run(lab.host(), "true")
+
+        with pytest.raises(HostError, match=r" within 0\.0*[1-9]") as caught:
+            ssh_client.run(lab.host(), "sleep 20", timeout_s=0.0001)
+        assert "within 0 s" not in str(caught.value)
+
     @pytest.mark.slow
     def test_bytes_now_and_then_count_as_silence_where_output_is_all_there_already(
         self, lab: Lab, ssh_client: SshClient

@@ -78,7 +78,16 @@ def test_a_file_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "own", [b"Host a # x\xe2\x80\xa8y\n", b"Host a\r\n  User b\r\n", b"# a\x0cb\n", b"# a\rb\n", b"Host \xff\n\n"]
+    "own",
+    [
+        b"Host a # x\xe2\x80\xa8y\n",
+        b"Host a\r\n  User b\r\n",
+        b"# a\x0cb\n",
+        b"# a\rb\n",
+        b"Host \xff\n\n",
+        b"Host a",
+        b"",
+    ],
 )
 def test_lines_of_the_user_stay_as_they_are_whatever_is_in_them(config: Path, own: bytes) -> None:
     config.write_bytes(own)

@@ -124,16 +124,19 @@ def init(workspace: Workspace) -> object:
 
     path = workspace.named_config or Path("config/config.ini")
     try:
-        job = project.write(path)
+        new = project.write(path)
     except FileExistsError:
         fix = NextStep("Config", "check") + "  validates it"
         raise UsageError(f"{path} exists already and is not overwritten", fix=fix) from None
-    folder = os.path.relpath(job)
-    workspace.console.print(f"  {path} and the job {folder}/ written. They run as they are.")
+    folder = os.path.relpath(new.job)
+    if new.is_job_kept:
+        workspace.console.print(f"  {path} written. Its job {folder}/ existed already, and stays as it is.")
+    else:
+        workspace.console.print(f"  {path} and the job {folder}/ written. They run as they are.")
     rehearsal = f"{workspace.console.program.removesuffix(' --local')} --local launch"
     edited = line(f"  Next: {rehearsal}  (no AWS account needed).  After editing: ", NextStep("Config", "check"))
     workspace.console.print(edited)
-    return {"config": path, "job": job}
+    return {"config": path, "job": new.job}
 
 
 def template(workspace: Workspace) -> object:

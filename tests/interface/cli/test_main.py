@@ -265,8 +265,11 @@ def test_python_m_orchestrator_is_the_same_program(stratus: Stratus) -> None:
 def test_config_init_writes_a_file_that_loads_and_never_overwrites_one(stratus: Stratus, place: Path) -> None:
     shutil.rmtree(place / "config")
 
-    assert stratus("config", "init").returncode == 0
+    assert "config/config.ini and the job first_job/ written" in stratus("config", "init").stdout
     assert stratus("config", "check").returncode == 0
+    (place / "config/config.ini").unlink()
+    kept = stratus("config", "init").stdout.splitlines()[0]
+    assert kept == "  config/config.ini written. Its job first_job/ existed already, and stays as it is."
     again = stratus("config", "init")
     assert again.returncode == 2
     assert again.stderr.endswith("exists already and is not overwritten\n  stratus config check  validates it\n")
