@@ -12,7 +12,7 @@ from types import TracebackType
 from orchestrator.core import json_file
 
 KEPT_BYTES = 1 << 20
-"""Smaller files are read each time, which takes as long as looking them up."""
+"""Digests of smaller files are not kept: they are read each time, which takes as long as looking them up."""
 
 MAX_SOURCES = 100
 """Folders whose digests are kept; the oldest are dropped."""
@@ -52,12 +52,10 @@ class FileHashes:
                 self._drop_oldest(self._folder)
 
     def digest(self, path: Path, status: os.stat_result) -> str:
-        """Return the digest of a file in hexadecimal.
+        """Return the digest of a large file in hexadecimal.
 
         :param status: of the file; its content is read unless this is as it was when the digest was kept.
         """
-        if status.st_size < KEPT_BYTES:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
         # ctime cannot be set: with it, a change that keeps size and mtime is noticed, too.
         facts: list[object] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         match self._kept.get(str(path)):

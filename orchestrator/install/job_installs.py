@@ -116,8 +116,15 @@ class JobInstalls:
         return self.logs_folder().with_name("hashes")
 
     def _allowing(self, job: JobSpec) -> JobSpec:
-        """Return a job with the credentials that the user's config lets it upload."""
-        return replace(job, allowed_files=self.settings.job.allow_files)
+        """Return a job with the credentials that the user's config lets it upload, and the files that it does not."""
+        settings = self.settings
+        password = settings.install.registry_password_env
+        withheld = [settings.path, *([Path(password)] if "/" in password else [])]
+        return replace(
+            job,
+            allowed_files=settings.job.allow_files,
+            withheld_files=tuple(path.resolve() for path in withheld),
+        )
 
     def _plan_installer(self, plan: steps.InstallPlan, log_folder: Path) -> Installer:
         self._report_left_out(plan.left_out)

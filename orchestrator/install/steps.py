@@ -178,6 +178,7 @@ def _code_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
         spec.code_path,
         excluded=spec.excluded_names,
         allowed=spec.allowed_files,
+        withheld=spec.withheld_files,
         hashes_folder=hashes_folder,
     )
     return [_upload_step("code", upload)]
@@ -254,7 +255,13 @@ def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
             steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))
         else:
             source = spec.folder / item.source
-            upload_name, allowed = f"{spec.name}.data-{number}", spec.allowed_files
-            upload = scan(upload_name, source, remote_path, allowed=allowed, hashes_folder=hashes_folder)
+            upload = scan(
+                f"{spec.name}.data-{number}",
+                source,
+                remote_path,
+                allowed=spec.allowed_files,
+                withheld=spec.withheld_files,
+                hashes_folder=hashes_folder,
+            )
             steps.append(_upload_step(name, upload))
     return steps

@@ -8,12 +8,12 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config.access import is_credential_file
-from orchestrator.install.file_hashes import FileHashes
+from orchestrator.config.credentials import holds_credential, is_allowed, is_credential_file
+from orchestrator.install.file_hashes import KEPT_BYTES, FileHashes
 
 ALWAYS_EXCLUDED = (
     *("__pycache__", ".git", ".hg", ".svn", ".venv", ".ipynb_checkpoints", ".DS_Store", "*.pyc", "node_modules"),
@@ -69,40 +69,60 @@ def scan(
     *,
     excluded: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
+    withheld: Collection[Path] = (),
     hashes_folder: Path | None = None,
 ) -> Upload:
     """Return the upload of a folder or file as it is now.
 
     :param excluded: names at the top of the folder, or patterns, that are not uploaded.
     :param allowed: names or patterns of files that are uploaded although they look like credentials.
+    :param withheld: files that are not uploaded, by their resolved paths, unless they are ``allowed`` by name.
     :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
     :raises FileNotFoundError: ``source`` does not exist.
     """
     left_out: list[str] = []
 
-    def is_withheld(path: str) -> bool:
+    def is_left_out(path: str) -> bool:
         if is_credential := is_credential_file(path, allowed):
             left_out.append(path)
         return is_credential
 
+    files = []
     with FileHashes(source, hashes_folder) as hashes:
-        listed = list_files(source, excluded, is_withheld)
-        files = tuple(_scan_file(path, relative, hashes) for path, relative in listed)
+        for path, relative in list_files(source, excluded, is_left_out):
+            is_exempt = is_allowed(relative, allowed)
+            # Without a line: these are no files of the job.
+            if withheld and not is_exempt and path.resolve() in withheld:
+                continue
+            file = _scan_file(path, relative, hashes, may_hold_credentials=is_exempt)
+            if file is None:
+                left_out.append(relative)
+            else:
+                files.append(file)
     digest = hashlib.sha256()
     for file in files:
         # Of the mode only the owner's execute bit: a umask is no change.
         digest.update(os.fsencode(f"{file.name}\0{file.size_bytes}\0{file.mode & 0o100}\0"))
         digest.update(bytes.fromhex(file.digest))
-    return Upload(name, source, remote_path, digest.hexdigest(), files, tuple(left_out))
+    return Upload(name, source, remote_path, digest.hexdigest(), tuple(files), tuple(left_out))
 
 
-def _scan_file(path: Path, relative: str, hashes: FileHashes) -> UploadFile:
+def _scan_file(path: Path, relative: str, hashes: FileHashes, *, may_hold_credentials: bool) -> UploadFile | None:
+    """Return a file of an upload; None if its content is a credential, unless it may hold one."""
     status = os.lstat(path)
     mode = status.st_mode & 0o777
     if stat.S_ISLNK(status.st_mode):
         link = os.readlink(path)
         return UploadFile(path, relative, hashlib.sha256(os.fsencode(link)).hexdigest(), 0, mode, 0, link)
-    return UploadFile(path, relative, hashes.digest(path, status), status.st_size, mode, status.st_mtime_ns)
+    if status.st_size >= KEPT_BYTES:
+        digest = hashes.digest(path, status)
+    else:
+        # Read each time, which takes as long as looking a digest up.
+        content = path.read_bytes()
+        if not may_hold_credentials and holds_credential(content):
+            return None
+        digest = hashlib.sha256(content).hexdigest()
+    return UploadFile(path, relative, digest, status.st_size, mode, status.st_mtime_ns)
 
 
 def list_files(

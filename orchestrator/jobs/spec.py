@@ -102,6 +102,7 @@ class JobSpec:
     :param named: the job as it was named by the user, for hints.
     :param packages: Python packages that it needs besides those of its requirements file.
     :param allowed_files: names or patterns of files that are uploaded although they look like credentials.
+    :param withheld_files: of this computer, that are not uploaded: the config file in use, and a password's.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -115,6 +116,7 @@ class JobSpec:
     named: str = ""
     packages: tuple[str, ...] = ()
     allowed_files: tuple[str, ...] = ()
+    withheld_files: tuple[Path, ...] = ()
 
     @property
     def framework(self) -> str:

@@ -47,6 +47,30 @@ def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
     assert names(scan("p", tmp_path, "x", excluded=("data", "outputs"))) == ["run.py", "sub/data/included"]
 
 
+def test_a_file_whose_content_is_a_credential_is_left_out_whatever_its_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("[default]\naws_access_key_id = AKIA" + "A" * 16)
+    os.link(tmp_path / "notes.md", tmp_path / "hard_link")
+    (tmp_path / "run.py").write_text("print(1)")
+
+    upload = scan("p", tmp_path, "x")
+    assert names(upload) == ["run.py"]
+    assert upload.left_out == ("hard_link", "notes.md")
+    assert names(scan("p", tmp_path, "x", allowed=("notes.md",))) == ["notes.md", "run.py"]
+
+
+def test_files_of_this_computer_are_withheld_without_a_line_unless_they_are_allowed(tmp_path: Path) -> None:
+    for name in ("config/config.ini", "config/model.ini", "run.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    withheld = {(tmp_path / "config/config.ini").resolve()}
+
+    upload = scan("p", tmp_path, "x", withheld=withheld)
+    assert names(upload) == ["run.py", "config/model.ini"]
+    assert upload.left_out == ()
+    allowed = scan("p", tmp_path, "x", withheld=withheld, allowed=("config/config.ini",))
+    assert names(allowed) == ["run.py", "config/config.ini", "config/model.ini"]
+
+
 CREDENTIALS = (
     *(".aws", ".config/gcloud", ".docker/config.json", ".env", ".env.local", ".git-credentials", ".kube", ".netrc"),
     *(".pypirc", ".ssh", "sub/.env", "sub/HOST.PEM", "sub/application_default_credentials.json", "sub/id_ed25519"),

@@ -276,3 +276,20 @@ def test_of_a_commands_long_lines_the_last_ones_are_kept(desktop: Desktop) -> No
     (output,) = report.hosts
     assert output.lines[-1] == "last"
     assert 3 << 20 < sum(map(len, output.lines)) <= 4 << 20
+
+
+@pytest.mark.slow
+def test_the_config_in_use_and_the_password_of_the_registry_stay_on_this_computer(desktop: Desktop) -> None:
+    """A script beside the config brings the folder of both."""
+    folder = desktop.job.parent
+    write_job(folder, single="ls -A . && mkdir outputs")
+    (folder / "registry.txt").write_text("password")
+    service = desktop.with_settings(
+        "[install]\nregistry = registry.example.org\nregistry_user = ada\nregistry_password_env = ./registry.txt\n"
+    )
+    handle = service.start(multi=False, folder=folder, names=["ml-2"])
+    lines: list[str] = []
+    service.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+
+    assert "job.ini" in lines
+    assert not {"config.ini", "registry.txt"} & set(lines)
