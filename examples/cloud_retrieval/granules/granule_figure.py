@@ -1,4 +1,4 @@
-"""granules.png: scores over the evaluated columns of all granules.
+"""granules.png and granules.pdf: scores over the evaluated columns of all granules.
 
 Confusion of phases, importance of each band, reliability of the probability of cloud, and the accuracy of each granule
 with the bootstrap interval over granules.
@@ -12,7 +12,7 @@ import numpy as np
 from retrieval.scene_figure import INK
 from retrieval.scene_report import format_number
 
-from granules import evaluation, granule_report
+from granules import evaluation, granule_report, l2_product
 from granules.caliop import CLASSES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BLUE, GRAY = "#2f6690", "#9aa3ad"
 
 
 def draw_figure(result: GranulesResult) -> None:
-    """Write granules.png to the output folder; without evaluated columns no figure is drawn."""
+    """Write granules.png and granules.pdf to the output folder; without evaluated columns no figure is drawn."""
     scores = evaluation.compute_scores(result.counts, result.options.seed)
     if not scores["cloud_mask"]["columns"]:
         return
@@ -42,7 +42,8 @@ def draw_figure(result: GranulesResult) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     suffix = {"synthetic": " - synthetic data", "mixed": " - partly synthetic data"}.get(result.data_kind, "")
     figure.suptitle(f"Cloud phase from VIIRS, evaluated with CALIPSO on held-out granules{suffix}", fontsize=14)
-    figure.savefig(result.options.out / "granules.png")
+    figure.savefig(result.options.out / "granules.png", dpi=l2_product.PICTURE_DPI)
+    figure.savefig(result.options.out / "granules.pdf", metadata={"CreationDate": None})
 
 
 def draw_confusion(axis: Any, scores: dict[str, Any]) -> None:

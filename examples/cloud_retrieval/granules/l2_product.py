@@ -6,6 +6,7 @@ It is written by the worker that holds the granule, a few scans at a time; only 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from granules import features, forest_model, hdf_files
-from granules.caliop import CLASSES
+from granules.caliop import CLASSES, CLEAR
 from granules.forest_model import CloudModel, Prediction
 from granules.viirs import Granule, Window
 
@@ -172,9 +173,30 @@ def create_plane(file: Any, name: str, digits: int | None, **attributes: Any) ->
 
 # ---------------------------------------------------------------- the picture
 
-INK, NO_DATA_COLOR = "#222222", "#dde1e6"
-# Clear, water, ice, mixed; distinguishable by lightness as well as by hue.
-PHASE_COLORS = ("#1b3a5c", "#f0a030", "#ffffff", "#8c1d40")
+INK = "#222222"
+# Clear, water, ice, mixed: evenly spaced in lightness (L* 100, 63, 82, 39), so that they differ in gray, too. Clear has
+# the same color on all maps, and what is not observed is hatched on dark.
+PHASE_COLORS = ("#ffffff", "#e07b1a", "#a6d0ea", "#9b2f7f")
+CLEAR_COLOR = PHASE_COLORS[0]
+NO_DATA_COLOR, HATCH_COLOR, HATCH = "#1c1c1c", "#8a8a8a", "//////"
+PICTURE_DPI = 200
+
+
+@dataclass(frozen=True)
+class PlaneStyle:
+    """Appearance of a plane: title, unit, color map and the part of it that is used, range, factor of the values."""
+
+    title: str
+    unit: str
+    colors: str
+    part: tuple[float, float]
+    limits: tuple[float, float]
+    factor: float
+
+
+# The ends of both color maps are left out: white is clear, dark is not observed.
+PROBABILITY_STYLE = PlaneStyle("Probability of cloud", "1", "Blues", (0.0, 0.85), (0.0, 1.0), 1.0)
+TOP_STYLE = PlaneStyle("Cloud top altitude", "km", "viridis", (0.2, 0.9), (0.0, 17.0), 1e-3)
 
 
 @dataclass(frozen=True)
@@ -186,20 +208,26 @@ class TrackTruth:
     column_class: NDArray[np.int8]
 
 
-def draw_maps(path: Path, preview: Preview, track: TrackTruth, info: ProductInfo) -> None:
-    """Draw phase, probability of cloud and top altitude of a granule, with the track on each map."""
+def draw_maps(paths: Sequence[Path], preview: Preview, track: TrackTruth, info: ProductInfo) -> None:
+    """Draw phase, probability of cloud and top altitude of a granule, with the track on each map.
+
+    :param paths: of a PNG file, a PDF file, or both.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     height, width = preview.planes["cloud_phase"].shape
     side = 4.6
-    figure = Figure(figsize=(3 * side * max(width / height, 0.6) + 3.0, side + 1.35), dpi=110)
+    figure = Figure(figsize=(3 * side * max(width / height, 0.6) + 3.0, side + 1.35), dpi=PICTURE_DPI)
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
     figure.subplots_adjust(left=0.05, right=0.94, top=0.85, bottom=0.12, wspace=0.38)
     draw_phase(axes[0], preview)
-    draw_plane(axes[1], preview, "cloud_probability", ("Probability of cloud", "1", "Blues", 0.0, 1.0, 1.0))
-    draw_plane(axes[2], preview, "cloud_top_altitude", ("Cloud top altitude", "km", "viridis", 0.0, 17.0, 1e-3))
+    draw_plane(axes[1], preview, "cloud_probability", PROBABILITY_STYLE)
+    draw_plane(axes[2], preview, "cloud_top_altitude", TOP_STYLE)
+    draw_legend(axes[0], (*zip(CLASSES, PHASE_COLORS, strict=True), ("not observed", NO_DATA_COLOR)))
+    draw_legend(axes[1], (("not observed", NO_DATA_COLOR),))
+    draw_legend(axes[2], (("clear", CLEAR_COLOR), ("not observed", NO_DATA_COLOR)))
     for axis in axes:
         axis.plot(track.pixel / preview.step, track.line / preview.step, color=INK, lw=2.6, solid_capstyle="butt")
         axis.plot(track.pixel / preview.step, track.line / preview.step, color="#ffffff", lw=0.8, ls=(0, (4, 3)))
@@ -211,44 +239,72 @@ def draw_maps(path: Path, preview: Preview, track: TrackTruth, info: ProductInfo
         fontsize=12,
         y=0.965,
     )
-    figure.savefig(path)
+    for path in paths:
+        # Without the time of creation, the same granule gives the same file.
+        figure.savefig(path, metadata={"CreationDate": None} if path.suffix == ".pdf" else None)
 
 
 def draw_phase(axis: Any, preview: Preview) -> None:
-    """Draw the classes, with a legend below."""
+    """Draw the classes."""
     from matplotlib.colors import ListedColormap
+
+    phase = preview.planes["cloud_phase"]
+    hatch_background(axis)
+    draw_image(axis, np.ma.masked_equal(phase, NOT_OBSERVED), ListedColormap(PHASE_COLORS), (-0.5, len(CLASSES) - 0.5))
+    axis.set_title("Cloud phase", fontsize=11)
+
+
+def draw_image(axis: Any, values: Any, colors: Any, limits: tuple[float, float]) -> Any:
+    """Draw a plane pixel by pixel; masked pixels show what is below. Return the image."""
+    return axis.imshow(values, cmap=colors, vmin=limits[0], vmax=limits[1], interpolation="nearest")
+
+
+def hatch_background(axis: Any) -> None:
+    """Hatch an axis, so that pixels without a value show as such."""
+    axis.patch.set(facecolor=NO_DATA_COLOR, edgecolor=HATCH_COLOR, hatch=HATCH, linewidth=0.0)
+
+
+def draw_legend(axis: Any, entries: tuple[tuple[str, str], ...]) -> None:
+    """Draw a legend of colors below a map."""
     from matplotlib.patches import Patch
 
-    shown = preview.planes["cloud_phase"].astype(float)
-    colors = ListedColormap([NO_DATA_COLOR, *PHASE_COLORS])
-    axis.imshow(shown, cmap=colors, vmin=-1.5, vmax=len(CLASSES) - 0.5, interpolation="nearest")
     patches = [
-        Patch(facecolor=color, edgecolor=INK, linewidth=0.5, label=name)
-        for name, color in (*zip(CLASSES, PHASE_COLORS, strict=True), ("not observed", NO_DATA_COLOR))
+        Patch(
+            facecolor=color,
+            edgecolor=HATCH_COLOR if color == NO_DATA_COLOR else INK,
+            hatch=HATCH if color == NO_DATA_COLOR else None,
+            linewidth=0.5,
+            label=name,
+        )
+        for name, color in entries
     ]
     axis.legend(
         handles=patches,
         loc="upper center",
         bbox_to_anchor=(0.5, -0.02),
-        ncols=5,
+        ncols=3,
         frameon=False,
-        fontsize=8,
-        handlelength=1.0,
-        columnspacing=0.9,
+        fontsize=9,
+        handlelength=1.6,
+        handleheight=1.0,
+        columnspacing=1.2,
         handletextpad=0.4,
     )
-    axis.set_title("Cloud phase", fontsize=11)
 
 
-def draw_plane(axis: Any, preview: Preview, name: str, style: tuple[str, str, str, float, float, float]) -> None:
-    """Draw a plane with a color scale; ``look``: title, unit, color map, range, factor."""
-    title, unit, colors, low, high, factor = style
-    axis.set_facecolor(NO_DATA_COLOR if name == "cloud_probability" else "#ffffff")
-    shown = np.ma.masked_invalid(preview.planes[name] * factor)
-    image = axis.imshow(shown, cmap=colors, vmin=low, vmax=high, interpolation="nearest")
+def draw_plane(axis: Any, preview: Preview, name: str, style: PlaneStyle) -> None:
+    """Draw a plane with a color scale, over clear pixels in their color."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    hatch_background(axis)
+    is_clear = np.ma.masked_not_equal(preview.planes["cloud_phase"], CLEAR)
+    draw_image(axis, is_clear, ListedColormap([CLEAR_COLOR]), (-0.5, 0.5))
+    colors = ListedColormap(matplotlib.colormaps[style.colors](np.linspace(*style.part, 256)))
+    image = draw_image(axis, np.ma.masked_invalid(preview.planes[name] * style.factor), colors, style.limits)
     scale_axis = axis.inset_axes((1.02, 0.0, 0.04, 1.0))
-    axis.figure.colorbar(image, cax=scale_axis, label=f"{title.lower()} ({unit})")
-    axis.set_title(title + (", clear pixels white" if factor != 1.0 else ""), fontsize=11)
+    axis.figure.colorbar(image, cax=scale_axis, label=f"{style.title.lower()} ({style.unit})")
+    axis.set_title(style.title, fontsize=11)
 
 
 def draw_graticule(axis: Any, preview: Preview) -> None:
@@ -263,7 +319,8 @@ def draw_graticule(axis: Any, preview: Preview) -> None:
         levels = np.arange(np.floor(values.min() / step), np.ceil(values.max() / step) + 1) * step
         lines = axis.contour(values, levels=levels, colors="#7a828a", linewidths=0.5, linestyles=":")
         labels = {level: f"{abs(level):g}\N{DEGREE SIGN}{positive if level >= 0 else negative}" for level in levels}
-        axis.clabel(lines, fmt=labels, fontsize=7)
+        for text in axis.clabel(lines, fmt=labels, fontsize=7):
+            text.set_bbox({"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.7, "pad": 0.6})
 
 
 def draw_lidar_strip(axis: Any, preview: Preview, track: TrackTruth) -> None:
@@ -278,8 +335,8 @@ def draw_lidar_strip(axis: Any, preview: Preview, track: TrackTruth) -> None:
 
     strip = axis.inset_axes((1.02, 0.0, 0.05, 1.0))
     strip.imshow(
-        column[:, None],
-        cmap=ListedColormap(list(PHASE_COLORS)),
+        np.ma.masked_invalid(column[:, None]),
+        cmap=ListedColormap(PHASE_COLORS),
         vmin=-0.5,
         vmax=3.5,
         aspect="auto",
@@ -287,4 +344,4 @@ def draw_lidar_strip(axis: Any, preview: Preview, track: TrackTruth) -> None:
     )
     strip.set(xticks=[], yticks=[])
     strip.set_xlabel("lidar", fontsize=8)
-    strip.set_facecolor(NO_DATA_COLOR)
+    hatch_background(strip)

@@ -292,7 +292,7 @@ def build_product(pair: GranulePair, matched: MatchedGranule, model: CloudModel)
         open_granule(pair, paths) as granule,
         worker.scratch_folder() as folder,
     ):
-        product, picture = (folder / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png"))
+        product, *pictures = (folder / f"cloud_{pair.key}.{kind}" for kind in ("nc", "png", "pdf"))
         digest, preview = l2_product.write_product(product, granule, model, info)
-        l2_product.draw_maps(picture, preview, matched.track_truth, info)
-        return GranuleProduct(pair.key, {path.name: path.read_bytes() for path in (product, picture)}, digest)
+        l2_product.draw_maps(pictures, preview, matched.track_truth, info)
+        return GranuleProduct(pair.key, {path.name: path.read_bytes() for path in (product, *pictures)}, digest)

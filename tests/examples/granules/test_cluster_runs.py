@@ -56,6 +56,7 @@ def test_one_worker_two_workers_and_a_worker_killed_halfway_give_the_bits_of_a_l
         assert written == {str(p.relative_to(quick_options.out)) for p in quick_options.out.rglob("*.*")} - {
             "metrics.json",
             "granules.png",
+            "granules.pdf",
         }
 
 

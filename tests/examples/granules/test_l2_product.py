@@ -78,6 +78,8 @@ def test_a_run_writes_pictures_and_index_files(local_result: GranulesResult, qui
     pictures = sorted((quick_options.out / "maps").glob("*.png"))
 
     assert len(pictures) == 2
+    assert all(path.with_suffix(".pdf").read_bytes().startswith(b"%PDF") for path in pictures)
+    assert (quick_options.out / "granules.pdf").is_file()
     assert all(path.stat().st_size > 30_000 for path in [*pictures, quick_options.out / "granules.png"])
     assert len(list((quick_options.out / "collocation").glob("CAL_*_VNP_*_Index.h5"))) == 4
     assert not list(quick_options.out.rglob("*.part"))
@@ -104,3 +106,46 @@ def test_mapping_a_tall_granule_holds_a_few_scans_in_memory(
         tracemalloc.stop()
 
     assert peak < whole / 3
+
+
+def lightness(color: str) -> float:
+    """Return the lightness L* (0 to 100) of a color, which is what remains of it in gray."""
+    parts = np.array([int(color[first : first + 2], 16) / 255.0 for first in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(116.0 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16.0)
+
+
+def test_classes_and_what_is_not_observed_differ_in_gray_as_well() -> None:
+    values = sorted(lightness(color) for color in (*l2_product.PHASE_COLORS, l2_product.NO_DATA_COLOR))
+
+    assert np.diff(values).min() > 15.0
+
+
+def test_clear_and_not_observed_pixels_look_the_same_on_all_maps() -> None:
+    from matplotlib.figure import Figure
+
+    # Clear, water, ice, mixed; the last pixel is not observed.
+    phase = np.array([[0, 1, 2, 3, -1]], np.int8)
+    planes = {
+        "cloud_phase": phase,
+        "cloud_probability": np.array([[0.0, 0.7, 0.9, 1.0, np.nan]], np.float32),
+        "cloud_top_altitude": np.array([[np.nan, 0.0, 9e3, 17e3, np.nan]], np.float32),
+    }
+    preview = l2_product.Preview(1, planes)
+    axes = Figure().subplots(1, 3)
+    l2_product.draw_phase(axes[0], preview)
+    l2_product.draw_plane(axes[1], preview, "cloud_probability", l2_product.PROBABILITY_STYLE)
+    l2_product.draw_plane(axes[2], preview, "cloud_top_altitude", l2_product.TOP_STYLE)
+
+    for axis in axes:
+        # Images in the order in which they cover each other, over the hatched background.
+        colors = [image.to_rgba(image.get_array())[0] for image in axis.images]
+        shown = np.full((5, 4), np.nan)
+        for layer in colors:
+            shown = np.where(layer[:, 3:] > 0.0, layer, shown)
+        assert shown[0, :3] == pytest.approx([1.0, 1.0, 1.0], abs=0.04)
+        assert np.isnan(shown[4]).all()
+        assert axis.patch.get_hatch() == l2_product.HATCH
+        # No cloud is as light as clear or as dark as the background.
+        grays = shown[1:4, :3] @ [0.2126, 0.7152, 0.0722]
+        assert ((grays > 0.06) & (grays < 0.85)).all()
