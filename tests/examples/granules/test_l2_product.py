@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -126,7 +127,7 @@ def test_clear_and_not_observed_pixels_look_the_same_on_all_maps() -> None:
 
     # Clear, water, ice, mixed; the last pixel is not observed.
     phase = np.array([[0, 1, 2, 3, -1]], np.int8)
-    planes = {
+    planes: dict[str, Any] = {
         "cloud_phase": phase,
         "cloud_probability": np.array([[0.0, 0.7, 0.9, 1.0, np.nan]], np.float32),
         "cloud_top_altitude": np.array([[np.nan, 0.0, 9e3, 17e3, np.nan]], np.float32),
