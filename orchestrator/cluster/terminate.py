@@ -134,8 +134,8 @@ class Terminator:
         """
         context = self.context
         cluster_id = named_cluster_id(context.cluster_id, owner)
-        self._check_exists(cluster_id)
         regions = [cluster_id.region, *self._other_regions()]
+        self._check_exists(cluster_id, regions)
         teardowns = [self._teardown_of(replace(cluster_id, region=region)) for region in regions]
         for teardown in teardowns:
             teardown.run()
@@ -151,17 +151,17 @@ class Terminator:
             same_role=survey.same_role,
         )
 
-    def _check_exists(self, cluster_id: ClusterId) -> None:
+    def _check_exists(self, cluster_id: ClusterId, regions: Sequence[str]) -> None:
         """Check that an owner who was named has instances: a wrong name must not look like an empty cluster.
 
         :raises UsageError: there is none, in any of the regions.
         """
-        for region in (cluster_id.region, *self._other_regions()):
+        for region in regions:
             clients = elsewhere.clients_of(self.context, replace(cluster_id, region=region))
             present = describe_all(clients, cluster=cluster_id.cluster)
             if any(cluster_id.owns(instance.owner, instance.owner_id) for instance in present):
                 return
-            if security_groups.own_groups(clients, replace(cluster_id, region=region)):
+            if security_groups.own_groups(clients, cluster_id):
                 return  # of instances that EC2 does not show yet
         owners = sorted({instance.owner_id or instance.owner for instance in present} - {""})
         listed = f"VMs there are of: {', '.join(owners)}" if owners else NextStep("Status") + "  shows what there is"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -16,7 +17,7 @@ from orchestrator.aws.launch import launch_log
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.teardown import KEPT
 from orchestrator.cluster.terminate import LOCK_TIMEOUT_S, TerminateReport, Terminator
-from orchestrator.core.cost import UNKNOWN, exactly
+from orchestrator.core.cost import UNKNOWN, Amount, exactly
 from orchestrator.session import Session
 from tests.support.simulated_project import CONFIG, SimulatedProject
 
@@ -49,6 +50,7 @@ def launched(project: SimulatedProject) -> Session:
 )
 def test_everything_that_is_not_gone_remains(report: TerminateReport, remaining: tuple[str, ...]) -> None:
     assert report.remaining == remaining
+    assert report.terminated_ids == tuple(result.id for result in report.instances if result is TERMINATED)
 
 
 def test_instances_group_and_key_are_gone_and_the_cost_is_known(simulate: Simulate) -> None:
@@ -66,6 +68,19 @@ def test_instances_group_and_key_are_gone_and_the_cost_is_known(simulate: Simula
     assert usd_per_hour is not None
     assert report.spent_usd is not None
     assert usd_per_hour <= report.spent_usd < 2 * usd_per_hour
+    recorded = session.context.launch_log.ended()
+    assert recorded.keys() == set(report.terminated_ids)
+    assert sum((ended.cost for ended in recorded.values()), Amount()) == report.spent
+
+
+def test_spot_vms_that_another_computer_launched_cost_the_present_price(simulate: Simulate) -> None:
+    project = simulate(cluster="market = spot")
+    launched(project)
+    (project.folder / "laptop/prices.json").unlink()
+    report = project.session("desktop").cluster.terminate()
+
+    assert len(report.terminated_ids) == 2
+    assert report.spent_usd
 
 
 def test_a_new_computer_that_finds_nothing_names_the_caveat(simulate: Simulate) -> None:
@@ -144,18 +159,18 @@ def test_a_failed_lookup_of_other_owners_is_only_a_warning(simulate: Simulate) -
 
 def test_one_launch_is_terminated_alone_and_what_others_need_is_kept_for_them(simulate: Simulate) -> None:
     project = simulate()
-    session = launched(project)
-    second = session.cluster.plan(1)
-    session.cluster.launch(second)
-    terminator = Terminator(session.inventory)
+    session, other = launched(project), project.session("desktop")
+    shutil.copytree(project.folder / "laptop/keys", project.folder / "desktop/keys")
+    second = other.cluster.plan(1)
+    other.cluster.launch(second)
 
-    report = terminator.terminate_launch(second.launch_id)
+    report = Terminator(other.inventory).terminate_launch(second.launch_id)
 
     assert [(result.name, result.state) for result in report.instances] == [("ml-2", "terminated")]
     assert (report.untouched, report.group_state, report.key_state) == (("ml-0", "ml-1"), KEPT, KEPT)
     assert report.remaining == ()
     assert len(project.our_states) == 2
-    last = terminator.terminate_launch(session.inventory.instances()[0].launch_id)
+    last = Terminator(session.inventory).terminate_launch(session.inventory.instances()[0].launch_id)
     assert (last.untouched, last.group_state, last.key_state, last.remaining) == ((), "gone", "gone", ())
 
 

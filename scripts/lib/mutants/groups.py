@@ -47,7 +47,11 @@ TESTS = {
     "orchestrator/jobs/results.py": ("tests/jobs/test_results.py",),
     "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
     "orchestrator/ssh/tar_stream.py": ("tests/ssh/test_tar_stream.py", "tests/ssh/test_unpack.py"),
-    "orchestrator/cluster/terminate.py": ("tests/cluster/test_terminate.py", "tests/cluster/ownership/test_owners.py"),
+    "orchestrator/cluster/terminate.py": (
+        "tests/cluster/test_terminate.py",
+        "tests/cluster/test_elsewhere.py",
+        "tests/cluster/ownership/test_owners.py",
+    ),
     "orchestrator/cluster/teardown.py": (
         "tests/cluster/test_teardown.py",
         "tests/cluster/test_terminate.py",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from localcloud.scenarios.scenario import Scenario, make_fault
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from orchestrator.aws import owner_id
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import NotReady, UsageError
@@ -52,6 +52,11 @@ CALLERS: dict[str, Callable[[Project], Project]] = {
     # A version without owner ids tagged the ARN alone, as this setting does.
     "a role, earlier version": lambda project: replace(lab(project), cluster=f"owner = {LAB}"),
 }
+
+
+def refused(action: str) -> Fault:
+    """Return a refusal of an action, for users and roles."""
+    return make_fault("error", code="UnauthorizedOperation", action=action)
 
 
 def table() -> list[list[str]]:
@@ -187,6 +192,8 @@ def test_of_several_owners_the_named_one_ends_and_the_others_are_listed(simulate
     assert [other.owner for other in report.same_role] == [grace.context.cluster_id.owner_id]
     assert len(report.other_owners) == 1
     assert len(plain.cloud.live_instances()) == 2
+    assert len(user.cluster.terminate().other_owners) == 1
+    assert len(plain.cloud.live_instances()) == 1
 
 
 def test_an_owner_is_named_in_all_regions_of_the_settings(simulate: Simulate) -> None:
@@ -213,7 +220,8 @@ def test_owners_without_an_id_are_listed_by_name_and_regions_that_are_not_known_
     with pytest.raises(UsageError) as caught:
         desktop.cluster.terminate(owner="typo")
     assert str(caught.value.fix) == "VMs there are of: team"
-    assert all(str(line).startswith("other regions: ") for line in desktop.cluster.terminate(owner="team").remaining)
+    (line,) = desktop.cluster.terminate(owner="team").remaining
+    assert str(line).startswith("other regions: ")
     assert project.cloud.live_instances() == []
 
 
@@ -222,12 +230,43 @@ def test_what_earlier_sessions_needed_and_cannot_be_deleted_is_a_warning(simulat
     session = project.session()
     session.cluster.launch(session.cluster.plan(1))
     (project.folder / "laptop" / owner_id.FILE).unlink()
-    project.cloud.play(Scenario(7, (make_fault("error", code="DependencyViolation", action="DeleteSecurityGroup"),)))
+    in_use = make_fault("error", code="DependencyViolation", action="DeleteSecurityGroup")
+    earlier = session.context.cluster_id.resource_name
+
+    project.cloud.play(Scenario(7, (in_use, refused("TerminateInstances"))))
+    project.session().cluster.terminate()
+    assert project.count_calls("DeleteSecurityGroup") == 0
+
+    project.cloud.play(Scenario(7, (in_use,)))
+    project.session().cluster.terminate()
+    assert sum(text.startswith(f"{earlier}: security group: ") for text in project.warnings) == 1
+
+
+def test_a_home_without_an_owner_id_is_told_once_and_groups_that_cannot_be_listed_are_told(simulate: Simulate) -> None:
+    project = lab(simulate(refused("DescribeSecurityGroups")))
+    (project.folder / "laptop").mkdir()
+    (project.folder / "laptop" / owner_id.FILE).write_text("\0\0")
 
     project.session().cluster.terminate()
 
-    earlier = session.context.cluster_id.resource_name
-    assert sum(text.startswith(f"{earlier}: security group: ") for text in project.warnings) == 1
+    assert sum(text.endswith(f"{owner_id.FILE}: damaged") for text in project.warnings) == 1
+    assert sum("looking up security groups of the same role" in text for text in project.warnings) == 1
+
+
+def test_vms_of_a_named_owner_need_no_security_group_to_be_terminated(simulate: Simulate) -> None:
+    project = lab(simulate())
+    ec2 = project.cloud.session().client("ec2")
+    group_id = ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group_id, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="0.0.0.0/0")
+    project.aws = f"security_group_id = {group_id}"
+    project.cloud.play(Scenario(7, (refused("CreateSecurityGroup"),)))
+    ada = project.session("ada")
+    ada.cluster.launch(ada.cluster.plan(1))
+
+    report = project.session("desktop").cluster.terminate(owner=ada.context.cluster_id.owner_id)
+
+    assert [result.state for result in report.instances] == ["terminated"]
+    assert project.cloud.live_instances() == []
 
 
 def test_naming_the_arn_of_a_role_leaves_what_has_an_owner_id(simulate: Simulate) -> None:
