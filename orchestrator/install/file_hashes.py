@@ -11,7 +11,7 @@ from types import TracebackType
 
 from orchestrator.core import json_file
 
-KEPT_BYTES = 1 << 20
+KEPT_BYTES = 16 << 10
 """Digests of smaller files are not kept: they are read each time, which takes as long as looking them up."""
 
 MAX_SOURCES = 100

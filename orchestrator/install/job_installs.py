@@ -94,7 +94,7 @@ class JobInstalls:
         checked.raise_if_failed("the code could not be uploaded")
         missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
         if missing:
-            self.on_event(Event("", "install", "progress", text=installs_first(job.name, missing)))
+            self.on_event(Event("", "install", "progress", text=installs_first(job.name, _announced(job, missing))))
             seconds = self._install_first(job, [host for host in hosts if host.name in missing])
             self.on_event(Event("", "install", "done", seconds, installed(job.name, list(missing))))
 
@@ -143,3 +143,13 @@ class JobInstalls:
     def _job_argument(self, job: JobSpec) -> str:
         """Return the name of a job for hints; empty for the one in the settings."""
         return "" if job.named == str(Path(self.settings.job.run)) else job.named
+
+
+def _announced(job: JobSpec, missing: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return host -> names of the steps that it lacks, as the user knows them from the job's file."""
+    # The step of the requirements also completes an environment without any.
+    has_requirements = job.requirements_text or any(item.is_s3 for item in job.data)
+    return {
+        host: [name for name in names if has_requirements or name != "requirements" or len(names) == 1]
+        for host, names in missing.items()
+    }

@@ -155,9 +155,7 @@ def run_plan(spec: JobSpec, settings: InstallSettings, *, hashes_folder: Path | 
     else:
         # The digest of the requirements is among the arguments; their text is not needed to check.
         checks += _venv_steps(spec, settings, {})
-    # Presence only: a listing of S3, or the digest of a local folder, would delay every run.
-    for name, item in _named_data(spec):
-        checks.append(Step(name, "present.sh", ("path", f"{spec.remote_path(item)}{S3_MARK if item.is_s3 else ''}")))
+    checks += _data_checks(spec, hashes_folder)
     return InstallPlan((*_code_steps(spec, hashes_folder), *(replace(step, only_check=True) for step in checks)))
 
 
@@ -249,19 +247,27 @@ def _named_data(spec: JobSpec) -> list[tuple[str, DataItem]]:
 
 def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
     steps = []
-    for number, (name, item) in enumerate(_named_data(spec)):
-        remote_path = spec.remote_path(item)
+    for name, item in _named_data(spec):
         if item.is_s3:
-            steps.append(Step(name, "s3.sh", (spec.name, item.source, remote_path)))
+            steps.append(Step(name, "s3.sh", (spec.name, item.source, spec.remote_path(item))))
         else:
-            source = spec.folder / item.source
-            upload = scan(
-                f"{spec.name}.data-{number}",
-                source,
-                remote_path,
-                allowed=spec.allowed_files,
-                withheld=spec.withheld_files,
-                hashes_folder=hashes_folder,
-            )
-            steps.append(_upload_step(name, upload))
+            steps.append(_upload_step(name, _data_upload(spec, item, hashes_folder)))
     return steps
+
+
+def _data_checks(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
+    """Return the steps that compare local data, by its digest, and look for data of S3."""
+    checks = []
+    for name, item in _named_data(spec):
+        if item.is_s3:
+            # Presence only: a listing of S3 would delay every run.
+            checks.append(Step(name, "present.sh", ("path", spec.remote_path(item) + S3_MARK)))
+        else:
+            checks.append(replace(_upload_step(name, _data_upload(spec, item, hashes_folder)), upload=None))
+    return checks
+
+
+def _data_upload(spec: JobSpec, item: DataItem, hashes_folder: Path | None) -> Upload:
+    source, name = spec.folder / item.source, f"{spec.name}.data-{spec.data_id(item)}"
+    allowed, withheld = spec.allowed_files, spec.withheld_files
+    return scan(name, source, spec.remote_path(item), allowed=allowed, withheld=withheld, hashes_folder=hashes_folder)

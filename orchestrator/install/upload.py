@@ -74,7 +74,7 @@ def scan(
 ) -> Upload:
     """Return the upload of a folder or file as it is now.
 
-    :param excluded: names at the top of the folder, or patterns, that are not uploaded.
+    :param excluded: paths in the folder, or patterns, that are not uploaded.
     :param allowed: names or patterns of files that are uploaded although they look like credentials.
     :param withheld: files that are not uploaded, by their resolved paths, unless they are ``allowed`` by name.
     :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
@@ -130,7 +130,7 @@ def list_files(
 ) -> Iterator[tuple[Path, str]]:
     """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control.
 
-    :param excluded: names at the top of the folder, or patterns.
+    :param excluded: paths in the folder, or patterns.
     :param is_withheld: returns True for the path, in the folder, of what must not reach a VM.
     """
     if source.is_file():
@@ -160,11 +160,12 @@ def _is_excluded(path: Path, excluded: tuple[str, ...]) -> bool:
     """Return True if a path is not uploaded.
 
     :param path: relative to the folder.
-    :param excluded: names at the top of the folder, or patterns.
+    :param excluded: paths in the folder, or patterns.
     """
     if _ALWAYS_EXCLUDED.match(path.name):
         return True
-    return any(path.parts[0] == name or fnmatch.fnmatch(path.as_posix(), name) for name in excluded)
+    # What is in an excluded folder is never asked for.
+    return any(path.as_posix() == name or fnmatch.fnmatch(path.as_posix(), name) for name in excluded)
 
 
 @dataclass(frozen=True)

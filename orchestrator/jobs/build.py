@@ -63,8 +63,7 @@ class JobPlan:
     @property
     def start_args(self) -> tuple[str, ...]:
         """Arguments of ``start.sh`` after the run's id."""
-        data_links = [f"{self.spec.remote_path(item)}={item.name}" for item in self.spec.data]
-        return (self.spec.code_path, self.spec.name, self.spec.runtime, *data_links)
+        return (self.spec.code_path, self.spec.name, self.spec.runtime, *self.spec.data_links)
 
     @property
     def manifest(self) -> str:

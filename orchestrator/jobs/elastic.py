@@ -75,9 +75,12 @@ def joinable_hosts(located: LocatedRun) -> list[Host]:
     return free
 
 
-def add_hosts(ssh: SshClient, located: LocatedRun, prepare: Callable[[Host], object]) -> JoinReport:
+def add_hosts(
+    ssh: SshClient, located: LocatedRun, data_links: Sequence[str], prepare: Callable[[Host], object]
+) -> JoinReport:
     """Add all hosts that are up to a run.
 
+    :param data_links: of the job as it is installed from this computer; the run may have been started from another.
     :param prepare: brings the job's code to a host, and installs what it lacks.
     """
     run = located.run
@@ -87,7 +90,7 @@ def add_hosts(ssh: SshClient, located: LocatedRun, prepare: Callable[[Host], obj
 
     def stage(host: Host) -> None:
         prepare(host)
-        runner.stage_run(ssh, host, run.run_id, run.start_args, _host_files(run, files, host))
+        runner.stage_run(ssh, host, run.run_id, (*run.start_args[:3], *data_links), _host_files(run, files, host))
 
     staged = parallel.for_each(candidates, stage, clock=ssh.clock)
     joined = [outcome.host for outcome in staged.values() if outcome.ok]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -162,13 +163,24 @@ class JobSpec:
     @property
     def excluded_names(self) -> tuple[str, ...]:
         """Names and patterns in the folder that are not code: data is uploaded separately, outputs are not at all."""
-        local_data = [item.source for item in self.data if not item.is_s3]
-        tops = (PurePosixPath(name).parts[0] for name in (*local_data, *self.options.outputs))
-        return (*tops, *self.options.exclude)
+        local_data = [relative_source(self.folder, item.source) for item in self.data if not item.is_s3]
+        outputs = (str(PurePosixPath(name)) for name in self.options.outputs)
+        return (*local_data, *outputs, *self.options.exclude)
 
     def remote_path(self, item: DataItem) -> str:
-        """Return the path of a data item on a host, below ``~/stratus``."""
-        return f"data/{self.name}/{item.name}"
+        """Return the path of a data item on a host, below ``~/stratus``: another one for each source."""
+        return f"data/{self.name}/{self.data_id(item)}"
+
+    def data_id(self, item: DataItem) -> str:
+        """Return an id of a data item's source and name."""
+        # Jobs in folders of the same name, such as first_job of two projects, have the same name, but not the same data.
+        source = item.source if item.is_s3 else os.path.normpath(self.folder.resolve() / item.source)
+        return hashlib.sha256(os.fsencode(f"{source}\0{item.name}")).hexdigest()[:12]
+
+    @property
+    def data_links(self) -> tuple[str, ...]:
+        """Arguments of ``start.sh`` that link the data into a run's working directory."""
+        return tuple(f"{self.remote_path(item)}={item.name}" for item in self.data)
 
 
 def dockerfile_sources(dockerfile: Path) -> list[str]:
@@ -263,19 +275,35 @@ def _environment(reader: SettingsReader) -> dict[str, str]:
 
 
 def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tuple[DataItem, ...]:
-    items = []
+    items: list[DataItem] = []
     for line in options.data:
         source, arrow, name = (part.strip() for part in line.partition("->"))
-        name = name or PurePosixPath(source.rstrip("/")).name
-        if not arrow and source.startswith("s3://"):
+        item = DataItem(source, name or PurePosixPath(source.rstrip("/")).name)
+        if not arrow and item.is_s3:
             reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
-        elif not is_inside(name):
+        elif not item.is_s3 and relative_source(folder, source) == ".":
+            reader.add_problem("job", "data", f"{line!r} is the job's whole folder: write the name of a folder in it")
+        elif not is_inside(item.name):
             reader.add_problem("job", "data", f"{line!r} is outside the working directory")
-        elif not source.startswith("s3://") and not _is_there(folder / source, options):
+        elif other := next((other for other in items if _overlap(item.name, other.name)), None):
+            place = f"the destination of {f'{other.source} -> {other.name}'!r}, or inside it, or around it"
+            reader.add_problem("job", "data", f"{line!r} has {place}: write another name after ->")
+        elif not item.is_s3 and not _is_there(folder / source, options):
             missing = _missing_data(reader.document.path, source, options.sample)
             reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: " + missing)
-        items.append(DataItem(source, name))
+        items.append(item)
     return tuple(items)
+
+
+def relative_source(folder: Path, source: str) -> str:
+    """Return the path of local data from the job's folder; it begins with .. elsewhere."""
+    return os.path.relpath(folder / source, folder)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return True if two paths are the same, or one is inside the other."""
+    paths = PurePosixPath(one), PurePosixPath(other)
+    return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
 
 
 def _check_access(reader: SettingsReader, options: JobOptions, folder: Path, access: Access) -> None:

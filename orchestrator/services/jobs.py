@@ -199,7 +199,9 @@ class JobService:
         located = self._locate(run_id)
         job = elastic.check_job(self.load_job(), located.run)
         folder = self._run_folder(located.run.run_id)
-        return elastic.add_hosts(self.ssh, located, lambda host: self.installs.prepare_run(job, [host], folder))
+        return elastic.add_hosts(
+            self.ssh, located, job.data_links, lambda host: self.installs.prepare_run(job, [host], folder)
+        )
 
     def follow(
         self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore

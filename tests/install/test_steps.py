@@ -55,6 +55,35 @@ def test_packages_environment_and_setup_come_before_the_requirements(tmp_path: P
     assert checked == ["code", "'packages?'", "'python?'", "'setup?'", "'requirements?'"]
 
 
+def test_data_and_outputs_in_a_folder_of_the_code_leave_the_code_beside_them(tmp_path: Path) -> None:
+    for name in ("job.ini", "src/model.py", "src/data[1]/a", "src/out/old", "in/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    data = f"data =\n    ./src/data[1] -> data\n    {tmp_path / 'in'} -> more\n"
+    (tmp_path / "job.ini").write_text(f"[job]\nsingle = x\noutputs = src/out\n{data}")
+    code, *_ = install_plan(load(tmp_path, {}), InstallSettings()).steps
+
+    assert code.upload
+    assert [file.name for file in code.upload.files] == ["job.ini", "src/model.py"]
+
+
+def test_a_run_compares_local_data_by_its_content_and_the_url_of_s3(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("1")
+    (tmp_path / "job.ini").write_text("[job]\nsingle = x\ndata =\n    in -> data\n    s3://b/x -> more\n")
+    job = load(tmp_path, {})
+    installed = {step.name: step for step in install_plan(job, InstallSettings()).steps}
+
+    def checks() -> dict[str, Step]:
+        return {step.name: step for step in run_plan(job, InstallSettings()).steps if step.only_check}
+
+    assert checks()["data-0"].args == installed["data-0"].args
+    assert checks()["data-1"].args == ("path", f"{installed['data-1'].args[2]}/.stratus-manifest.json")
+    assert "data-0" not in run_plan(job, InstallSettings()).uploads
+    (tmp_path / "in/a.txt").write_text("2")
+    assert checks()["data-0"].args != installed["data-0"].args
+
+
 def test_a_conda_environment_takes_the_place_of_python(tmp_path: Path) -> None:
     (tmp_path / "job.ini").write_text("[job]\nenvironment = environment.yml\nsingle = x\n")
     (tmp_path / "environment.yml").write_text("dependencies: [gdal]\n")

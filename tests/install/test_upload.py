@@ -45,6 +45,7 @@ def test_caches_and_excluded_names_are_not_uploaded(tmp_path: Path) -> None:
         (tmp_path / name).write_text("x")
 
     assert names(scan("p", tmp_path, "x", excluded=("data", "outputs"))) == ["run.py", "sub/data/included"]
+    assert names(scan("p", tmp_path, "x", excluded=("data", "outputs", "sub/data"))) == ["run.py"]
 
 
 def test_a_file_whose_content_is_a_credential_is_left_out_whatever_its_name(tmp_path: Path) -> None:

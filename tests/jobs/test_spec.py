@@ -39,6 +39,12 @@ def test_a_job_is_read_with_its_data_and_environment(job_folder: Path) -> None:
         ("    scenes -> data", "    nowhere -> data", "My Job/nowhere does not exist"),
         ("    scenes -> data", "    nowhere -> data\nsample = python make.py", "to create sample data: SampleData("),
         ("    s3://bucket/more -> more", "    s3://bucket/more", "has no destination"),
+        ("    scenes -> data", "    . -> data", "'. -> data' is the job's whole folder: write the name of a folder"),
+        ("    scenes -> data", "    scenes/.. -> data", "is the job's whole folder"),
+        ("    scenes -> data", "    .", "is the job's whole folder"),
+        ("    scenes -> data", "    scenes -> more", "has the destination of 'scenes -> more', or inside it"),
+        ("    scenes -> data", "    scenes -> more/sub", "has the destination of 'scenes -> more/sub', or inside"),
+        ("    s3://bucket/more -> more", "    s3://bucket/more -> data/more", "write another name after ->"),
         ("    scenes -> data", "    empty -> data\nsample = python make.py", "My Job/empty is empty"),
         ("threads_per_worker = 3", "threads_per_worker = many", "is not a whole number"),
         ("[env]", "runtime = docker\n[env]", "It belongs under [job]"),
@@ -66,6 +72,27 @@ def test_a_job_may_be_another_ini_file_of_the_folder(job_folder: Path) -> None:
 
     assert (small.name, default.name) == ("my_job_small", "my_job")
     assert (small.folder, small.env["LEVEL"]) == (job_folder, "1")
+
+
+def test_data_of_jobs_with_the_same_name_has_places_of_its_own(tmp_path: Path) -> None:
+    """Two projects on the same hosts may both have a job first_job with a folder data; an S3 URL is the same anywhere."""
+    places = []
+    for project in ("A", "B"):
+        folder = tmp_path / project / "train"
+        (folder / "in").mkdir(parents=True)
+        (folder / "job.ini").write_text("[job]\nsingle = x\ndata =\n    in -> a\n    in -> b\n    s3://b/x -> c\n")
+        spec = jobs_spec.load(folder, {})
+        assert spec.name == "train"
+        assert [link.partition("=")[2] for link in spec.data_links] == ["a", "b", "c"]
+        places.append([spec.remote_path(item) for item in spec.data])
+
+    assert len({*places[0], *places[1]}) == 5
+    assert places[0][2] == places[1][2]
+    (tmp_path / "link").symlink_to(tmp_path / "A")
+    linked = jobs_spec.load(tmp_path / "link/train", {})
+    assert [linked.remote_path(item) for item in linked.data] == places[0]
+    moved = replace(linked, data=(replace(linked.data[2], source="s3://b/y"),))
+    assert moved.remote_path(moved.data[0]) not in places[0]
 
 
 @pytest.mark.parametrize("name", ["job.ini", "other.ini"])

@@ -83,6 +83,32 @@ def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
     ]
 
 
+@pytest.mark.slow
+def test_a_run_uses_its_own_jobs_data_as_it_is_now(watched: Watched, tmp_path: Path) -> None:
+    """Announced after a change; a job of the same name in another folder has data of its own."""
+    first, second = (dataclasses.replace(watched, other=tmp_path / folder / "train") for folder in "AB")
+    for job, text in ((first, "of A\n"), (second, "of B\n")):
+        job.other.parent.mkdir()
+        write_job(job.other, single="cat data/a.txt\ndata = in -> data")
+        (job.other / "in").mkdir(exist_ok=True)
+        (job.other / "in/a.txt").write_text(text)
+    assert (first.run(), second.run()) == (["of A"], ["of B"])
+    assert watched.said() == [
+        "python, data of train on ml-2 first: not installed, or changed since",
+        "train installed on ml-2",
+        "data of train on ml-2 first: not installed, or changed since",
+        "train installed on ml-2",
+    ]
+
+    (first.other / "in/a.txt").write_text("new\n")
+    assert first.run() == ["new"]
+    assert watched.said()[0] == "data of train on ml-2 first: not installed, or changed since"
+    watched.channels.hosts.clear()
+    assert (first.run(), second.run()) == (["new"], ["of B"])
+    assert watched.said() == []
+    assert len(watched.channels.hosts) == 6
+
+
 def test_a_job_that_cannot_be_installed_is_not_started(watched: Watched) -> None:
     """The hint names the job that was run."""
     (watched.other / "requirements.txt").write_text("./no-such-folder\n")
