@@ -173,7 +173,7 @@ class JobSpec:
 
     def data_id(self, item: DataItem) -> str:
         """Return an id of a data item's source and name."""
-        # Jobs in folders of the same name, such as first_job of two projects, have the same name, but not the same data.
+        # Folders of the same name, such as first_job of two projects, have jobs of the same name but not the same data.
         source = item.source if item.is_s3 else os.path.normpath(self.folder.resolve() / item.source)
         return hashlib.sha256(os.fsencode(f"{source}\0{item.name}")).hexdigest()[:12]
 

@@ -267,8 +267,10 @@ def make_folder(path: Path, top: Path) -> None:
     """
     for folder in reversed((path, *path.parents)):
         is_below = folder != top and folder.is_relative_to(top)
-        if is_below and not folder.is_dir() and (folder.is_symlink() or folder.exists()):
-            folder.unlink()
+        # In this order: another host's thread may make the folder at any moment.
+        if is_below and (folder.is_symlink() or folder.exists()) and not folder.is_dir():
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
+                folder.unlink()
     path.mkdir(parents=True, exist_ok=True)
 
 

@@ -75,7 +75,7 @@ def test_a_job_may_be_another_ini_file_of_the_folder(job_folder: Path) -> None:
 
 
 def test_data_of_jobs_with_the_same_name_has_places_of_its_own(tmp_path: Path) -> None:
-    """Two projects on the same hosts may both have a job first_job with a folder data; an S3 URL is the same anywhere."""
+    """Two projects may both have a job first_job with a folder data; an S3 URL is the same anywhere."""
     places = []
     for project in ("A", "B"):
         folder = tmp_path / project / "train"

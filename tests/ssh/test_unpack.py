@@ -6,7 +6,9 @@ import gzip
 import io
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -20,6 +22,7 @@ from orchestrator.ssh.tar_stream import (
     ChunkReader,
     LimitReached,
     UnpackBudget,
+    make_folder,
     pack,
     unpack,
 )
@@ -201,6 +204,21 @@ def test_folders_above_folders_files_and_links_are_made(tmp_path: Path) -> None:
 
     assert (tmp_path / "a/b/c").is_dir()
     assert unpacked.files == {"d/e/f": b"1", "g/h/i": b"1"}
+
+
+def test_hosts_make_a_folder_at_the_same_time(tmp_path: Path) -> None:
+    hosts = 4
+    for number in range(50):
+        top, barrier = tmp_path / str(number), Barrier(hosts)
+        top.mkdir()
+
+        def make(top: Path = top, barrier: Barrier = barrier) -> None:
+            barrier.wait()
+            make_folder(top / "outputs/deep/er", top)
+
+        with ThreadPoolExecutor(hosts) as pool:
+            for result in [pool.submit(make) for _ in range(hosts)]:
+                result.result()
 
 
 def test_a_link_replaces_a_file_and_takes_no_further_space(tmp_path: Path) -> None:
