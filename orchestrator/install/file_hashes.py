@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from orchestrator.config.credentials import MAX_CREDENTIAL_BYTES
 from orchestrator.core import json_file
 
-KEPT_BYTES = 16 << 10
-"""Digests of smaller files are not kept: they are read each time, which takes as long as looking them up."""
+KEPT_BYTES = MAX_CREDENTIAL_BYTES + 1
+"""Digests of smaller files are not kept: they are read each time, and searched for credentials."""
 
 MAX_SOURCES = 100
 """Folders whose digests are kept; the oldest are dropped."""

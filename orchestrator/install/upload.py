@@ -117,7 +117,6 @@ def _scan_file(path: Path, relative: str, hashes: FileHashes, *, may_hold_creden
     if status.st_size >= KEPT_BYTES:
         digest = hashes.digest(path, status)
     else:
-        # Read each time, which takes as long as looking a digest up.
         content = path.read_bytes()
         if not may_hold_credentials and holds_credential(content):
             return None
