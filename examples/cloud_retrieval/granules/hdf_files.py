@@ -45,6 +45,17 @@ def open_netcdf(path: Path, label: str) -> Iterator[Any]:
             file.close()
 
 
+def check_netcdf(path: Path, *, label: str) -> None:
+    """Check that a NetCDF file can be opened.
+
+    :raises SceneError: if it does not exist or cannot be opened.
+    """
+    if not path.is_file():
+        raise SceneError(f"{label}: no such file")
+    with open_netcdf(path, label):
+        pass
+
+
 @contextmanager
 def open_hdf4(path: Path, label: str) -> Iterator[Any]:
     """Open an HDF4 file of scientific data sets; the lock is held for as long as the file is open.

@@ -6,7 +6,7 @@ The results are matched rows and trees (sent to other workers), and counts and f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from retrieval import scenes, worker
 from retrieval.scenes import SceneError
 
-from granules import caliop, evaluation, features, file_names, forest_model, index_files, l2_product, viirs
+from granules import caliop, evaluation, features, file_names, forest_model, hdf_files, index_files, l2_product, viirs
 from granules.caliop import LidarTrack
 from granules.collocation import Matches, collocate
 from granules.evaluation import Counts, EvaluationCounts
@@ -122,10 +122,36 @@ def open_granule(pair: GranulePair, paths: Mapping[str, Path]) -> Iterator[Granu
         yield granule
 
 
+@contextmanager
+def open_checked(pair: GranulePair, paths: Mapping[str, Path]) -> Iterator[Granule]:
+    """Open the granule of a pair, once all files of the pair are known to be readable.
+
+    :raises SceneError: with a line for each file that is not.
+    """
+    lines = unreadable_files(pair, paths)
+    if lines:
+        raise SceneError("\n".join(lines))
+    with open_granule(pair, paths) as granule:
+        yield granule
+
+
+def unreadable_files(pair: GranulePair, paths: Mapping[str, Path]) -> list[str]:
+    """Return a line for each file of a pair that cannot be opened, or lacks what is read from it."""
+    readers: dict[str, Callable[..., Any]] = dict.fromkeys(pair.swath_files, hdf_files.check_netcdf)
+    readers |= dict.fromkeys(pair.tracks, caliop.read_track) | dict.fromkeys(pair.layers, layers_5km.read_product)
+    lines = []
+    for name, read in readers.items():
+        try:
+            read(paths[name], label=error_label(pair, name))
+        except SceneError as error:
+            lines.append(str(error))
+    return lines
+
+
 def match_granule(pair: GranulePair, limits: MatchLimits) -> MatchedGranule:
     """Collocate a granule with its tracks and compute the features of the matched pixels."""
     names = pair.all_files if limits.indexed else pair.observation_files
-    with local_files(pair, names) as paths, open_granule(pair, paths) as granule:
+    with local_files(pair, names) as paths, open_checked(pair, paths) as granule:
         results = [match_track(pair, granule, paths, track, limits) for track in pair.tracks]
         rows = forest_model.concatenate([result.rows for result in results])
         track_truth = TrackTruth(

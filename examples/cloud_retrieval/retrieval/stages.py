@@ -88,8 +88,8 @@ def gather_results(futures: Sequence[Any]) -> list[Any]:
         if not isinstance(error, SceneError):
             raise error
     if errors:
-        # A bad file can fail in several tasks; each message appears once.
-        raise SceneError("\n".join(dict.fromkeys(str(error) for error in errors)))
+        # A bad file can fail in several tasks; each line appears once.
+        raise SceneError("\n".join(dict.fromkeys(line for error in errors for line in str(error).splitlines())))
     return [future.result() for future in futures]
 
 

@@ -63,6 +63,26 @@ def test_a_broken_file_is_one_line_and_exit_code_2(
     assert broken.name in error
 
 
+def test_every_file_that_cannot_be_read_is_named_in_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A granule with several damaged files names them all, not one per attempt."""
+    extras = ["--granules", "2", "--lines", "160", "--pixels", "64", "--five-km"]
+    assert make_granules.main(["--out", str(tmp_path / "data"), *extras]) == 0
+    first = sorted((tmp_path / "data").iterdir())[::2]
+    for path in first:
+        path.write_bytes(path.read_bytes()[:3000])
+
+    status = granule_job.main(["--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--folds", "2"])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 2
+    assert len(first) == 4
+    assert len(lines) == 4
+    for path in first:
+        assert [line for line in lines if path.name in line and "not a readable" in line], path.name
+
+
 @pytest.mark.parametrize(
     "args", [["--folds", "1"], ["--trees", "0"], ["--km", "-5"], ["--minutes", "soon"], ["--maps", "x"], ["--no"]]
 )
