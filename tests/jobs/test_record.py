@@ -84,6 +84,15 @@ def test_numbers_that_are_none_are_unknown(tmp_path: Path, number: object) -> No
     assert (past_run.seconds, past_run.cost_usd) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("cost", "known"), [("999999999999", Decimal(999999999999)), ("1e12", None), ("-1e9999", None)]
+)
+def test_a_cost_that_no_sum_of_dollars_reaches_is_unknown(tmp_path: Path, cost: str, known: Decimal | None) -> None:
+    write_record(tmp_path, OLD, cost_usd=cost)
+
+    assert past_runs(tmp_path)[0].cost_usd == known
+
+
 def test_metrics_of_several_hosts_name_the_one_that_is_shown(tmp_path: Path) -> None:
     several = write_record(tmp_path, OLD, hosts=["ml-0", "ml-1"])
     for host in ("ml-0", "ml-1"):
@@ -197,6 +206,27 @@ def test_a_running_run_of_another_computer_has_no_duration_yet(tmp_path: Path) -
 
     assert (fetched.state, fetched.timings, fetched.received_bytes, fetched.problems) == ("running", {}, 0, ())
     assert (fetched.metrics, fetched.metrics_host) == ({"loss": 0.5}, "ml-0")
+
+
+def test_the_instances_of_a_run_of_another_computer_are_recorded_once(tmp_path: Path) -> None:
+    folder = tmp_path / NEW
+    folder.mkdir()
+    for instances in (None, {"ml-0": "i-0"}, {"ml-0": "i-9", "ml-1": "i-1"}):
+        record.complete_record(folder, RUN, Outcomes([]), BILL, seconds=1, fetched_at=NOW, instances=instances)
+        assert read(folder).get("instances") == (instances and {"ml-0": "i-0"})
+
+
+def test_a_recorded_run_has_the_hosts_and_roles_that_it_was_started_with(tmp_path: Path) -> None:
+    commands = {"ml-0 main": "a", "ml-0 server": "b", "ml-2 main": "c", "damaged": "d"}
+    # A host without an id is known by its name; the hosts that a fetch has written count for nothing.
+    write_record(tmp_path, NEW, instances={"ml-0": "i-0", "ml-1": ""}, commands=commands, hosts=["ml-9"])
+    write_record(tmp_path, OLD, instances=["i-0"], commands=["ml-0 main"])
+
+    assert record.recorded_run(tmp_path, NEW) == record.RecordedRun(
+        {"ml-0": ("main", "server"), "ml-1": (), "ml-2": ("main",)}, frozenset({"i-0", "ml-1"})
+    )
+    for run_id in (OLD, NEWEST, f"../{tmp_path.name}/{NEW}"):
+        assert record.recorded_run(tmp_path, run_id) == record.RecordedRun()
 
 
 def test_timings_that_are_no_object_in_a_record_are_left_out_of_the_results(tmp_path: Path) -> None:
