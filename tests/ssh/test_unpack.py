@@ -301,7 +301,7 @@ def test_the_budget_without_settings_is_that_of_the_settings() -> None:
 
 
 def test_the_parts_of_a_budget_are_whole_bytes_and_files() -> None:
-    parts = UnpackBudget(1003, 23).split(3)
+    parts = UnpackBudget(1005, 23).split(3)
 
     assert [(part.max_bytes, part.max_files) for part in parts] == [(167, 3)] * 3
     for _ in range(3 + 11):
