@@ -53,6 +53,7 @@ LAYER_M = 500.0  # depth of the cloud layer
 MIN_WAVENUMBER = 3.0  # waves per domain
 CLEAR_BELOW_COT = 0.5
 MAX_COT = 199.5
+ROWS_IN_CACHE = 16  # rows of the fine grid that are traced together
 DIFFUSE_FRACTION = 0.12  # share of sunlight that a fully shaded point receives from sky and neighboring clouds
 
 
@@ -167,14 +168,29 @@ def direct_illumination(water: Plane, cot: Plane, conditions: SceneConditions) -
     facing = np.clip(1.0 + slope / climb, 0.0, 2.2)
     extinction = (1.0 - ASYMMETRY**2) * cot / np.maximum(height, step)
     start = np.where(height > 0.0, height, -conditions.base_m)
-    path_tau = np.zeros_like(height)
-    for columns in range(1, int((conditions.base_m + height.max()) / (climb * step)) + 1):
-        ray = start + columns * step * climb
-        crossed = (ray > 0.0) & (ray < np.roll(height, columns, axis=1))
-        path_tau += np.where(
-            crossed, np.roll(extinction, columns, axis=1) * step / np.sin(np.radians(conditions.sza)), 0.0
-        )
+    crossing = extinction * step / np.sin(np.radians(conditions.sza))
+    blocks = [slice(first, first + ROWS_IN_CACHE) for first in range(0, len(height), ROWS_IN_CACHE)]
+    path_tau = np.concatenate([trace_beams(start[rows], height[rows], crossing[rows], climb) for rows in blocks])
     return np.asarray(DIFFUSE_FRACTION + (1.0 - DIFFUSE_FRACTION) * facing * np.exp(-path_tau))
+
+
+def trace_beams(start: Plane, height: Plane, crossing: Plane, climb: float) -> Plane:
+    """Return the optical thickness that beams from ``start`` (m) cross on their way west; scenes are periodic.
+
+    :param height: cloud tops (m); ``crossing``: optical thickness of the part of a beam within one column.
+    :param climb: what a beam climbs per meter.
+    """
+    step = PIXEL_M / SUBPIXELS
+    size = height.shape[1]
+    west_height, west_crossing = (np.concatenate([plane, plane], axis=1) for plane in (height, crossing))
+    path_tau, ray = np.zeros_like(height), np.empty_like(height)
+    for columns in range(1, int((height.max() - start.min()) / (climb * step)) + 1):
+        np.add(start, columns * step * climb, out=ray)
+        shift = -columns % size
+        crossed = ray < west_height[:, shift : shift + size]
+        crossed &= ray > 0.0
+        np.add(path_tau, west_crossing[:, shift : shift + size], out=path_tau, where=crossed)
+    return path_tau
 
 
 def band_reflectance(

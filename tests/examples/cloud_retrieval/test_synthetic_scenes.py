@@ -24,6 +24,22 @@ def test_thicker_clouds_are_brighter_and_larger_droplets_darker_where_water_abso
     assert (large < small)[tau > 1].all()
 
 
+def test_a_beam_crosses_the_columns_that_are_higher_than_it_to_the_west() -> None:
+    rng = np.random.default_rng(4)
+    height = np.maximum(rng.normal(100.0, 300.0, (5, 20)), 0.0)
+    start, crossing = np.where(height > 0.0, height, -300.0), rng.random((5, 20))
+
+    traced = synthetic_scenes.trace_beams(start, height, crossing, 0.6)
+
+    expected = np.zeros_like(height)
+    for (row, column), low in np.ndenumerate(start):
+        for columns in range(1, 100):
+            west, ray = (row, (column - columns) % 20), low + columns * 100.0 / 3.0 * 0.6
+            expected[row, column] += crossing[west] if 0.0 < ray < height[west] else 0.0
+    assert traced == pytest.approx(expected, rel=1e-12)
+    assert traced.any()
+
+
 def test_a_synthetic_scene_is_marked_and_laid_out_like_a_real_one(scene_folder: Path) -> None:
     with h5py.File(scene_folder / "synthetic_00002.hdf5") as file:
         assert file.attrs["synthetic"]
