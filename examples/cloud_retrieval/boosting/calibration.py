@@ -36,12 +36,19 @@ SMOOTH: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Estimator of a target's variance, and the factors of the intervals of 68% and 95%."""
+
+    variance: Any
+    factors: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """Estimators of the ratio of mean to median of 1 + COT, and of variances; factors of the intervals."""
+    """Estimator of the ratio of mean to median of 1 + COT, and the spread of each target."""
 
     ratio: Any
-    variances: Mapping[Target, Any]
-    factors: Mapping[Target, tuple[float, float]]
+    spreads: Mapping[Target, Spread]
 
     def mean_cot(self, predictions: Values) -> Values:
         """Return the mean of COT (1) for rows of retrieved values."""
@@ -50,28 +57,26 @@ class Calibration:
 
     def half_widths(self, target: Target, predictions: Values) -> tuple[Values, Values]:
         """Return half the width of the intervals of 68% and 95%, in log(1 + COT) or um."""
-        deviation = np.sqrt(self.variances[target].predict(predictions))
-        narrow, wide = self.factors[target]
+        spread = self.spreads[target]
+        deviation = np.sqrt(spread.variance.predict(predictions))
+        narrow, wide = spread.factors
         return deviation * narrow, deviation * wide
 
     @property
     def estimators(self) -> list[Any]:
         """All estimators, in a fixed order."""
-        return [self.ratio, *(self.variances[target] for target in SPREAD_TARGETS)]
+        return [self.ratio, *(self.spreads[target].variance for target in SPREAD_TARGETS)]
 
 
-def fit_calibration(table: BoostingTable, predictions: Values) -> Calibration:
-    """Fit everything from predictions for training rows by members that have not seen their tiles."""
-    variances, factors = {}, {}
-    for target in SPREAD_TARGETS:
-        values = table.target_values(target)
-        known = np.isfinite(values)
-        errors = values[known] - predictions[known, COLUMNS[target]]
-        variances[target] = fit_variance(predictions[known], errors)
-        scaled = np.abs(errors) / np.sqrt(variances[target].predict(predictions[known]))
-        narrow, wide = np.quantile(scaled, COVERAGE)
-        factors[target] = (float(narrow), float(wide))
-    return Calibration(fit_ratio(predictions[table.cloudy], table.cot[table.cloudy]), variances, factors)
+def fit_spread(table: BoostingTable, predictions: Values, target: Target) -> Spread:
+    """Fit the spread of a target from predictions for training rows by members that have not seen their tiles."""
+    values = table.target_values(target)
+    known = np.isfinite(values)
+    errors = values[known] - predictions[known, COLUMNS[target]]
+    variance = fit_variance(predictions[known], errors)
+    scaled = np.abs(errors) / np.sqrt(variance.predict(predictions[known]))
+    narrow, wide = np.quantile(scaled, COVERAGE)
+    return Spread(variance, (float(narrow), float(wide)))
 
 
 def fit_ratio(predictions: Values, cot: NDArray[np.float64]) -> Any:

@@ -15,9 +15,9 @@ from retrieval.predictions_file import LWP_G_M2
 from retrieval.scenes import Scene
 from retrieval.tasks import SceneRef, SceneSplit, TrainingSample
 
-from boosting import context, members
-from boosting.calibration import SPREAD_TARGETS, Calibration, fit_calibration
-from boosting.members import BoostingSettings, BoostingTable, Member, MemberSpec, Stage, Values
+from boosting import calibration, context, members
+from boosting.calibration import SPREAD_TARGETS, Calibration, Spread
+from boosting.members import BoostingSettings, BoostingTable, Member, MemberSpec, Stage, Target, Values
 
 
 @dataclass(frozen=True)
@@ -92,18 +92,40 @@ def extend_table(table: BoostingTable, contexts: Sequence[NDArray[np.float32]]) 
     return replace(table, features=np.hstack([table.features, np.concatenate(contexts)]))
 
 
-def calibrate(table: BoostingTable, stage: Stage) -> Calibration:
-    """Fit mean and uncertainties of the last stage."""
+def predict_held_out(table: BoostingTable, stage: Stage, group: int) -> Values:
+    """Return predictions for a tile group of the training rows; see :func:`members.held_out_predictions`."""
     with limit_threads():
-        return fit_calibration(table, members.held_out_predictions(stage, table))
+        return members.held_out_predictions(stage, table, group)
+
+
+def merge_held_out(table: BoostingTable, groups: Sequence[int], parts: Sequence[Values]) -> Values:
+    """Return predictions for all training rows."""
+    return members.merge_held_out(table, dict(zip(groups, parts, strict=True)))
+
+
+def fit_spread(table: BoostingTable, predictions: Values, target: Target) -> Spread:
+    """Fit the uncertainties of a target; see :func:`calibration.fit_spread`."""
+    with limit_threads():
+        return calibration.fit_spread(table, predictions, target)
+
+
+def fit_ratio(table: BoostingTable, predictions: Values) -> Any:
+    """Fit the ratio of mean to median; see :func:`calibration.fit_ratio`."""
+    with limit_threads():
+        return calibration.fit_ratio(predictions[table.cloudy], table.cot[table.cloudy])
+
+
+def merge_calibration(ratio: Any, spreads: Sequence[Spread]) -> Calibration:
+    """Return the calibration of the last stage."""
+    return Calibration(ratio, dict(zip(SPREAD_TARGETS, spreads, strict=True)))
 
 
 def build_model(
-    stages: Sequence[Stage], calibration: Calibration, table: BoostingTable, split: SceneSplit
+    stages: Sequence[Stage], calibrated: Calibration, table: BoostingTable, split: SceneSplit
 ) -> BoostedModel:
     """Build the model; ``table`` is that of the first stage."""
     own = own_values(table.features, split)
-    return BoostedModel(tuple(stages), calibration, own.min(axis=0), own.max(axis=0))
+    return BoostedModel(tuple(stages), calibrated, own.min(axis=0), own.max(axis=0))
 
 
 def own_values(features: NDArray[np.float32], split: SceneSplit) -> NDArray[np.float32]:
@@ -117,7 +139,7 @@ def describe_model(model: BoostedModel) -> tuple[str, int]:
     """Return hash and number of nodes of a model."""
     estimators = [member.estimator for stage in model.stages for member in stage.members]
     estimators += model.calibration.estimators
-    factors = [model.calibration.factors[target] for target in SPREAD_TARGETS]
+    factors = [model.calibration.spreads[target].factors for target in SPREAD_TARGETS]
     start = np.asarray(factors, dtype="<f8").tobytes()
     return members.estimators_digest(estimators, start), members.count_nodes(estimators)
 
@@ -144,10 +166,9 @@ def is_outside(model: BoostedModel, own: NDArray[np.float32]) -> NDArray[np.uint
 
 def name_planes(model: BoostedModel, values: Values, outside: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """Return the planes of predictions.h5 for rows of retrieved values."""
-    calibration = model.calibration
-    mean_cot, radius = calibration.mean_cot(values), values[:, 2]
-    cot_68, cot_95 = calibration.half_widths("cot", values)
-    cer_68, cer_95 = calibration.half_widths("cer", values)
+    mean_cot, radius = model.calibration.mean_cot(values), values[:, 2]
+    cot_68, cot_95 = model.calibration.half_widths("cot", values)
+    cer_68, cer_95 = model.calibration.half_widths("cer", values)
     planes = {
         "cloud_mask_probability": values[:, 0],
         "cloud_optical_thickness": np.expm1(values[:, 1]),

@@ -11,6 +11,7 @@ from retrieval.tasks import SceneRef, SceneSplit
 from retrieval.train_test_split import TILES
 
 from boosting import tasks
+from boosting.calibration import SPREAD_TARGETS
 from boosting.members import BoostingSettings
 
 
@@ -41,7 +42,16 @@ def train(
         trained = [client.submit(tasks.fit_member, table, spec, settings) for spec in specs]
         log_progress(trained, len(specs), f"stage {number + 1}/{settings.stages}  models", log)
         stages.append(client.submit(tasks.merge_stage, trained))
-    calibration = client.submit(tasks.calibrate, table, stages[-1])
-    model = client.submit(tasks.build_model, stages, calibration, base, split)
+    calibrated = calibrate(client, table, stages[-1], groups)
+    model = client.submit(tasks.build_model, stages, calibrated, base, split)
     digest, nodes = client.submit(tasks.describe_model, model).result()
     return TrainedModel(model, digest, nodes)
+
+
+def calibrate(client: DaskClient, table: Any, stage: Any, groups: Sequence[int]) -> Any:
+    """Fit mean and uncertainties of the last stage, in several tasks: one would leave the other workers idle."""
+    parts = [client.submit(tasks.predict_held_out, table, stage, group) for group in groups]
+    predictions = client.submit(tasks.merge_held_out, table, groups, parts)
+    spreads = [client.submit(tasks.fit_spread, table, predictions, target) for target in SPREAD_TARGETS]
+    ratio = client.submit(tasks.fit_ratio, table, predictions)
+    return client.submit(tasks.merge_calibration, ratio, spreads)

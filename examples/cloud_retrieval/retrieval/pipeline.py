@@ -319,7 +319,8 @@ def prediction_items(
 ) -> Iterator[tuple[SceneRef, list[tuple[int, int]]]]:
     """Yield one item per prediction task: one range of rows, or all ranges of a staged scene, which is staged once."""
     for ref, info in zip(scene_refs(source), infos, strict=True):
-        ranges = scenes.row_ranges((info.rows, info.columns), blocks)
+        shape = (info.rows, info.columns)
+        ranges = scenes.row_ranges(shape, blocks or scenes.prediction_blocks(shape))
         if source.is_remote:
             yield ref, ranges
         else:

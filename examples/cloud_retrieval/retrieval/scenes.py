@@ -41,6 +41,7 @@ ROOT_VARIABLE = "CLOUD_RETRIEVAL_ROOT"
 # Reflectance is a fraction; 3-D effects raise it above 1 (1.94 in the large-eddy scenes). Values outside this range are
 # percentages, scaled integers or fill values.
 PLAUSIBLE_REFLECTANCE = (-0.2, 5.0)
+BLOCK_PIXELS, SMALL_SCENE_BLOCKS, FEWEST_ROWS = 65_536, 4, 32
 
 
 class SceneError(ValueError):
@@ -269,10 +270,20 @@ def check_values(scene: Scene, first: int, last: int) -> None:
         raise SceneError(f"{scene.label}: Reflectance ranges from {low:g} to {high:g}, expected 0 to about 2")
 
 
+def prediction_blocks(shape: tuple[int, int]) -> int:
+    """Return the number of blocks for predictions: parts of about 65,536 pixels, but several also of a small scene.
+
+    A single block would leave all workers but one idle. Each block repeats work on the rows around it, so blocks are
+    not made lower than ``FEWEST_ROWS``.
+    """
+    rows, columns = shape
+    return max(-(-rows * columns // BLOCK_PIXELS), min(SMALL_SCENE_BLOCKS, rows // FEWEST_ROWS), 1)
+
+
 def row_ranges(shape: tuple[int, int], blocks: int) -> list[tuple[int, int]]:
     """Return row ranges that divide a scene into ``blocks`` parts; 0: parts of about 65,536 pixels."""
     rows, columns = shape
     # Never more blocks than rows.
-    count = min(blocks or -(-rows * columns // 65_536), rows)
+    count = min(blocks or -(-rows * columns // BLOCK_PIXELS), rows)
     edges = [rows * part // count for part in range(count + 1)]
     return list(pairwise(edges))

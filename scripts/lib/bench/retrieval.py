@@ -1,13 +1,14 @@
 """Measure the cloud retrieval example: scores on a real scene, and one worker compared with two.
 
-    scripts/bench retrieval [--scene FILE] [--scenes 6] [--trees 120] [--rounds 2] [--least RATIO]
-                            [--only scores|speed]
+    scripts/bench retrieval [--scene FILE] [--scenes 4] [--rounds 2] [--least RATIO] [--only scores|speed] [OPTION...]
+
+OPTION: options of retrieve.py, such as --fast or --model trees.
 
 The scene defaults to LES_profile_00579.hdf5 in the folder named by STRATUS_TEST_DATA, else in shared/data beside the
 checkout. Scores come from the job's own command line, printed as it is run, once per fold: the four folds evaluate
 each pixel once. Speed: synthetic scenes, worker processes of one thread each on this computer, in turns; the best of
---rounds counts, hashes must agree. Exits 1 when a score is below its bar (mask 0.95, R2 of log(1+COT) 0.80), hashes
-differ, or the speed-up is below --least.
+--rounds counts, hashes must agree; it takes about three minutes on two cores without other load. Exits 1 when a mean
+score is below its bar, hashes differ, or the speed-up is below --least.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 JOB = ROOT / "examples" / "cloud_retrieval"
 STAGES = ("read", "train", "predict")
-BARS = {"mask": 0.95, "log(1+COT)": 0.80}
+# Least means of the four folds: mask, R2 of log(1+COT), R2 of CER.
+BARS, BARS_WITH_OPTIONS = (0.982, 0.895, 0.615), (0.97, 0.86, 0.58)
 
 
 def job(arguments: list[str], out: Path, *, show: bool = False) -> dict[str, Any]:
@@ -39,13 +41,13 @@ def job(arguments: list[str], out: Path, *, show: bool = False) -> dict[str, Any
     return metrics
 
 
-def scores(scene: Path, folder: Path) -> bool:
-    """Print the scores of the four folds; True if all reach their bars."""
+def scores(scene: Path, folder: Path, job_options: list[str]) -> bool:
+    """Print the scores of the four folds; True if the means reach their bars."""
     print(f"{scene.name}: tiles held out inside the scene, buffer between")
     rows = []
     for fold in range(4):
         fold_scores = job(
-            ["--data", str(scene), "--model", "trees", "--fold", str(fold)], folder / f"fold-{fold}", show=True
+            ["--data", str(scene), "--fold", str(fold), *job_options], folder / f"fold-{fold}", show=True
         )["scores"]
         rows.append(
             (
@@ -59,18 +61,19 @@ def scores(scene: Path, folder: Path) -> bool:
     means = tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
     for name, row in [*((str(fold), row) for fold, row in enumerate(rows)), ("mean", means)]:
         print(f"  {name:<6} {row[0]:.3f}  {row[1]:.3f}            {row[2]:.3f}           {row[3]:.3f}")
-    return all(row[0] >= BARS["mask"] and row[2] >= BARS["log(1+COT)"] for row in rows)
+    bars = BARS_WITH_OPTIONS if job_options else BARS
+    return all(mean >= bar for mean, bar in zip((means[0], *means[2:]), bars, strict=True))
 
 
-def speed(options: argparse.Namespace, folder: Path) -> bool:
+def speed(options: argparse.Namespace, folder: Path, job_options: list[str]) -> bool:
     """Print the seconds with one worker and with two; True if results agree and the speed-up is enough."""
     data = folder / "data"
     make = [sys.executable, str(JOB / "synthesize.py"), "--scenes", str(options.scenes), "--out", str(data)]
     subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
-    arguments = ["--data", str(data), "--model", "trees", "--trees", str(options.trees)]
+    arguments = ["--data", str(data), *job_options]
     runs = [[on_workers(count, arguments, folder / "out") for count in (1, 2)] for _ in range(options.rounds)]
     single, double = (min(column, key=seconds) for column in zip(*runs, strict=True))
-    print(f"\n{options.scenes} synthetic scenes of 144 x 144, 2 x {options.trees} trees, workers of one thread")
+    print(f"\n{options.scenes} synthetic scenes of 144 x 144, workers of one thread   {shlex.join(job_options)}")
     print("  stage      1 worker   2 workers   ratio")
     for stage in (*STAGES, "together"):
         single_s, double_s = (seconds(run, stage) for run in (single, double))
@@ -99,21 +102,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     data = Path(os.environ.get("STRATUS_TEST_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--scene", type=Path, default=data / "LES_profile_00579.hdf5")
-    parser.add_argument("--scenes", type=int, default=6)
-    parser.add_argument("--trees", type=int, default=120)
+    parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2, help="repetitions")
     parser.add_argument("--least", type=float, default=0.0, help="smallest acceptable speed-up")
     parser.add_argument("--only", choices=("scores", "speed"))
-    options = parser.parse_args()
+    options, job_options = parser.parse_known_args()
     passed = []
     with tempfile.TemporaryDirectory() as folder:
         if options.only != "speed":
             if options.scene.is_file():
-                passed.append(scores(options.scene, Path(folder)))
+                passed.append(scores(options.scene, Path(folder), job_options))
             else:
                 print(f"no scene at {options.scene}: scores skipped")
         if options.only != "scores":
-            passed.append(speed(options, Path(folder)))
+            passed.append(speed(options, Path(folder), job_options))
     return 0 if all(passed) else 1
 
 

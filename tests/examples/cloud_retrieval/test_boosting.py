@@ -70,7 +70,9 @@ def test_a_group_that_holds_the_only_clouds_stays_in_training() -> None:
 def test_training_rows_are_predicted_by_members_that_have_not_seen_their_tiles() -> None:
     table = small_table([3, 1, 2, 1], [np.nan, 5.0, 6.0, 7.0])
 
-    predictions = members.held_out_predictions(constant_stage({1: 0.1, 2: 0.2, 3: 0.3}), table)
+    stage = constant_stage({1: 0.1, 2: 0.2, 3: 0.3})
+    parts = {group: members.held_out_predictions(stage, table, group) for group in (1, 2, 3)}
+    predictions = members.merge_held_out(table, parts)
 
     assert predictions[:, 0].tolist() == [0.3, 0.1, 0.2, 0.1]
 

@@ -71,6 +71,11 @@ def test_a_scene_too_small_for_test_tiles_is_refused(tmp_path: Path) -> None:
         tasks.draw_sample(SceneRef(str(tmp_path), "small.h5", 0), SPLIT, 1, 100)
 
 
+@pytest.mark.parametrize(("shape", "blocks"), [((20, 20), 1), ((144, 144), 4), ((3200, 3200), 157), ((8, 262_144), 32)])
+def test_a_small_scene_has_several_blocks_for_predictions(shape: tuple[int, int], blocks: int) -> None:
+    assert scenes.prediction_blocks(shape) == blocks
+
+
 def test_dataset_names_may_carry_a_resolution_and_the_finest_is_used(tmp_path: Path) -> None:
     renamed = {
         "Reflectance": None,
