@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from retrieval import predictions_file
-from retrieval.predictions_file import LWP_G_M2
+from retrieval.predictions_file import LWP_G_M2, PIXEL_ALONE
 from retrieval.train_test_split import TEST, TRAIN
 
 from assessment import bispectral, bootstrap, pair_sums
@@ -27,7 +27,12 @@ SIDES = 8
 COT_EDGES = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, np.inf)
 CER_EDGES = (0.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, np.inf)
 MEAN = "cloud_optical_thickness_mean"
+ALONE_MASK, *ALONE_CLOUD = PIXEL_ALONE
+# Planes of COT and CER of the retrievals beside ours.
+BASELINES = {"bispectral": ("bispectral_cot", "bispectral_cer"), "pixel_alone": tuple(ALONE_CLOUD)}
 PROBABILITY_BINS = 10
+# Sums by tile of the mask: pixels, correct ones; with a baseline also those that it has correct.
+MASK_COLUMNS = 2
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Tally:
     tiles: dict[str, list[Values]] = field(default_factory=lambda: defaultdict(list))
     inside: dict[str, Values] = field(default_factory=lambda: defaultdict(lambda: np.zeros(2)))
     probability: Values = field(default_factory=lambda: np.zeros((PROBABILITY_BINS, 3)))
+    detected: Values = field(default_factory=lambda: np.zeros((len(COT_EDGES) - 1, 2)))
     outside_range: int = 0
 
     def add_bins(self, name: str, by: Values, edges: tuple[float, ...], truth: Values, estimate: Values) -> None:
@@ -108,8 +114,23 @@ def add_mask(tally: Tally, test: Pixels) -> None:
         tally.probability[:, column] += np.bincount(index, weights=weight, minlength=PROBABILITY_BINS)
     tile = test["tile"].astype(int)
     correct = ((probability >= 0.5) == cloudy).astype(np.float64)
-    tally.tiles["mask"].append(np.column_stack([np.bincount(tile, weight) for weight in (np.ones(len(tile)), correct)]))
+    weights = [np.ones(len(tile)), correct]
+    if ALONE_MASK in test:
+        weights.append(((test[ALONE_MASK] >= 0.5) == cloudy).astype(np.float64))
+    tally.tiles["mask"].append(
+        np.column_stack([np.bincount(tile, weight, minlength=SIDES * SIDES) for weight in weights])
+    )
+    add_detection(tally, test, probability >= 0.5)
     tally.outside_range += int(test.get("outside_training_range", np.zeros(1)).sum())
+
+
+def add_detection(tally: Tally, test: Pixels, detected: NDArray[np.bool_]) -> None:
+    """Count clouds, and those of them that were detected, by bin of true optical thickness."""
+    cot = test["truth_cloud_optical_thickness"]
+    cloudy = np.isfinite(cot)
+    index = pair_sums.bin_index(cot[cloudy], COT_EDGES)
+    weights = (np.ones(len(index)), detected[cloudy].astype(np.float64))
+    tally.detected += np.column_stack([np.bincount(index, weight, minlength=len(COT_EDGES) - 1) for weight in weights])
 
 
 def add_clouds(tally: Tally, cloudy: Pixels) -> None:
@@ -127,10 +148,12 @@ def add_clouds(tally: Tally, cloudy: Pixels) -> None:
     tally.add_bins("cer/true_cer", cer, CER_EDGES, cer, radius)
     tally.add_bins("cer/retrieved_cer", radius, CER_EDGES, cer, radius)
     tally.add_bins("cer/true_cot", cot, COT_EDGES, cer, radius)
+    tally.add_bins("cer/retrieved_cot", cloudy["cloud_optical_thickness"], COT_EDGES, cer, radius)
     pairs = {"log_cot": (np.log1p(cot), np.log1p(cloudy["cloud_optical_thickness"])), "cer": (cer, radius)}
-    if "bispectral_cot" in cloudy:
-        pairs["bispectral_log_cot"] = (np.log1p(cot), np.log1p(cloudy["bispectral_cot"]))
-        pairs["bispectral_cer"] = (cer, cloudy["bispectral_cer"])
+    for baseline, (cot_plane, cer_plane) in BASELINES.items():
+        if cot_plane in cloudy:
+            pairs[f"{baseline}_log_cot"] = (np.log1p(cot), np.log1p(cloudy[cot_plane]))
+            pairs[f"{baseline}_cer"] = (cer, cloudy[cer_plane])
     tile = cloudy["tile"].astype(int)
     for name, (truth, estimate) in pairs.items():
         tally.tiles[name].append(pair_sums.pair_sums(tile, SIDES * SIDES, truth, estimate))
@@ -161,16 +184,31 @@ def report(tally: Tally) -> dict[str, Any]:
         "coverage": {name: float(inside / count) for name, (inside, count) in tally.inside.items()},
         "intervals_95": score_intervals(tally),
         "strata": dict(strata),
-        "bispectral": {
-            name.removeprefix("bispectral_"): pair_sums.overall(np.concatenate(parts))
-            for name, parts in tally.tiles.items()
-            if name.startswith("bispectral_")
-        },
+        "detected_by_true_cot": detection(tally.detected),
+    } | {name: baseline_scores(tally, name) for name in BASELINES if f"{name}_cer" in tally.tiles}
+
+
+def detection(sums: Values) -> list[dict[str, Any]]:
+    """Return edges, cloudy pixels and the share of them that was detected, of each bin of true optical thickness."""
+    return [
+        {"from": low, "to": high if np.isfinite(high) else None, "pixels": int(count)}
+        | {"detected": float(detected / count) if count else None}
+        for low, high, (count, detected) in zip(COT_EDGES[:-1], COT_EDGES[1:], sums, strict=True)
+    ]
+
+
+def baseline_scores(tally: Tally, name: str) -> dict[str, Any]:
+    """Return the scores of a retrieval beside ours."""
+    scores: dict[str, Any] = {
+        part: pair_sums.overall(np.concatenate(tally.tiles[f"{name}_{part}"])) for part in ("log_cot", "cer")
     }
+    mask = np.concatenate(tally.tiles["mask"]).sum(axis=0)
+    has_mask = name == "pixel_alone" and len(mask) > MASK_COLUMNS
+    return scores | ({"mask_accuracy": float(mask[2] / mask[0])} if has_mask else {})
 
 
 def score_intervals(tally: Tally) -> dict[str, Any]:
-    """Return intervals of the scores, and of their paired differences from the bispectral retrieval."""
+    """Return intervals of the scores, and of their paired differences from the retrievals beside ours."""
     tables = {name: np.concatenate(parts) for name, parts in tally.tiles.items() if name != "mask"}
     mask = np.concatenate(tally.tiles["mask"])
     tested, cloudy = mask[mask[:, 0] > 0], tables["log_cot"][:, 0] > 0
@@ -180,7 +218,10 @@ def score_intervals(tally: Tally) -> dict[str, Any]:
     draws = bootstrap.tile_draws(int(cloudy.sum()))
     scores = {name: pair_sums.r2(draws @ table[cloudy]) for name, table in tables.items()}
     named = {"mask_accuracy": drawn[:, 1] / drawn[:, 0], "r2_log_cot": scores["log_cot"], "r2_cer": scores["cer"]}
-    if "bispectral_cer" in scores:
+    if drawn.shape[1] > MASK_COLUMNS:
+        named["mask_accuracy_less_pixel_alone"] = (drawn[:, 1] - drawn[:, 2]) / drawn[:, 0]
+    for baseline in BASELINES:
         for name in ("log_cot", "cer"):
-            named[f"r2_{name}_less_bispectral"] = scores[name] - scores[f"bispectral_{name}"]
+            if f"{baseline}_{name}" in scores:
+                named[f"r2_{name}_less_{baseline}"] = scores[name] - scores[f"{baseline}_{name}"]
     return bootstrap.intervals(named)

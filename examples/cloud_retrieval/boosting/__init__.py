@@ -1,9 +1,10 @@
 """Histogram gradient boosting in one or two stages, trained and applied through the tasks of the package retrieval.
 
-members      settings, training table, one boosted model per target, tile group and seed, and their mean calibration
-mean of optical thickness and uncertainties, from predictions for pixels held out context      maps of the first stage
-around a pixel, as features of the second tasks        functions that run on the workers training     the order of the
-tasks
+members      settings, training table, one boosted model per target, tile group and seed, and their mean
+calibration  mean of optical thickness and uncertainties, from predictions for pixels held out
+context      maps of the first stage around a pixel, as features of the second
+tasks        functions that run on the workers
+training     the order of the tasks
 """
 
 from __future__ import annotations

@@ -40,6 +40,10 @@ PRESETS: dict[int, dict[str, Any]] = {
     2: {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 31},
 }
 LAST_MASK_ITERATIONS = 100
+# The baseline that sees the pixel alone, in place of a stage: it leaves out no tile group, since nothing is trained on
+# its predictions. Its few features are all offered at each split.
+PIXEL_ALONE, NO_GROUP = -1, -1
+PIXEL_ALONE_PRESET: dict[str, Any] = PRESETS[1] | {"max_features": 1.0}
 # A tree reads all rows before the next tree does; rows that stay in the processor's cache take half the time.
 ROWS_IN_CACHE = 1024
 
@@ -61,8 +65,14 @@ class BoostingSettings:
             for number, group in pairs
         ]
 
+    def alone_specs(self) -> list[MemberSpec]:
+        """Return the members of the baseline that sees the pixel alone, one per target."""
+        return [MemberSpec(target, PIXEL_ALONE, NO_GROUP, self.seed) for target in TARGETS]
+
     def hyperparameters(self, spec: MemberSpec) -> dict[str, Any]:
         """Return the hyperparameters of one member."""
+        if spec.stage == PIXEL_ALONE:
+            return HYPERPARAMETERS | PIXEL_ALONE_PRESET
         chosen = HYPERPARAMETERS | PRESETS[self.stages]
         return chosen | ({"max_iter": LAST_MASK_ITERATIONS} if (spec.target, spec.stage) == ("mask", 1) else {})
 
@@ -74,7 +84,7 @@ class BoostingSettings:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """Target, stage (0 or 1) and seed of a member, and the tile group that it leaves out."""
+    """Target, stage (0, 1 or PIXEL_ALONE) and seed of a member, and the tile group that it leaves out."""
 
     target: Target
     stage: int

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from retrieval import tasks, train_test_split
-from retrieval.predictions_file import LWP_G_M2
+from retrieval.predictions_file import LWP_G_M2, PIXEL_ALONE
 from retrieval.scenes import Scene
 from retrieval.tasks import SceneRef, SceneSplit, TrainingSample
 
@@ -22,9 +22,10 @@ from boosting.members import BoostingSettings, BoostingTable, Member, MemberSpec
 
 @dataclass(frozen=True)
 class BoostedModel:
-    """Stages, calibration, and the range of the training pixels' own values."""
+    """Stages, calibration, the baseline that sees the pixel alone, and the range of the training pixels' own values."""
 
     stages: tuple[Stage, ...]
+    alone: Stage
     calibration: Calibration
     low: NDArray[np.float32]
     high: NDArray[np.float32]
@@ -120,12 +121,15 @@ def merge_calibration(ratio: Any, spreads: Sequence[Spread]) -> Calibration:
     return Calibration(ratio, dict(zip(SPREAD_TARGETS, spreads, strict=True)))
 
 
-def build_model(
-    stages: Sequence[Stage], calibrated: Calibration, table: BoostingTable, split: SceneSplit
-) -> BoostedModel:
-    """Build the model; ``table`` is that of the first stage."""
-    own = own_values(table.features, split)
-    return BoostedModel(tuple(stages), calibrated, own.min(axis=0), own.max(axis=0))
+def alone_table(table: BoostingTable, split: SceneSplit) -> BoostingTable:
+    """Return the table of the baseline that sees the pixel alone."""
+    return replace(table, features=own_values(table.features, split))
+
+
+def build_model(stages: Sequence[Stage], alone: Stage, calibrated: Calibration, table: BoostingTable) -> BoostedModel:
+    """Build the model; ``table`` is that of the pixel alone."""
+    own = table.features
+    return BoostedModel(tuple(stages), alone, calibrated, own.min(axis=0), own.max(axis=0))
 
 
 def own_values(features: NDArray[np.float32], split: SceneSplit) -> NDArray[np.float32]:
@@ -137,7 +141,7 @@ def own_values(features: NDArray[np.float32], split: SceneSplit) -> NDArray[np.f
 
 def describe_model(model: BoostedModel) -> tuple[str, int]:
     """Return hash and number of nodes of a model."""
-    estimators = [member.estimator for stage in model.stages for member in stage.members]
+    estimators = [member.estimator for stage in (*model.stages, model.alone) for member in stage.members]
     estimators += model.calibration.estimators
     factors = [model.calibration.spreads[target].factors for target in SPREAD_TARGETS]
     start = np.asarray(factors, dtype="<f8").tobytes()
@@ -145,9 +149,10 @@ def describe_model(model: BoostedModel) -> tuple[str, int]:
 
 
 def predict_planes(
-    scene: Scene, split: SceneSplit, model: BoostedModel, first: int, last: int
+    scene: Scene, split: SceneSplit, model: BoostedModel, row_range: tuple[int, int], tested: NDArray[np.bool_] | None
 ) -> dict[str, NDArray[Any]]:
-    """Return predictions for some rows, one value per pixel and name."""
+    """Return predictions for some rows, one value per pixel and name; see :data:`tasks.Predictor`."""
+    first, last = row_range
     with limit_threads():
         if len(model.stages) > 1:
             table, around = context.whole_context(scene, split, model.stages[0], first, last)
@@ -155,7 +160,20 @@ def predict_planes(
         else:
             table = context.block_features(scene, split, first, last)
             values = model.stages[0].predict(table)
-        return name_planes(model, values, is_outside(model, own_values(table, split)))
+        own = own_values(table, split)
+        return name_planes(model, values, is_outside(model, own)) | alone_planes(model.alone, own, tested)
+
+
+def alone_planes(
+    stage: Stage, own: NDArray[np.float32], tested: NDArray[np.bool_] | None
+) -> dict[str, NDArray[np.float32]]:
+    """Return the predictions of the baseline for the tested pixels, and NaN for others, which would only cost time."""
+    if tested is None:
+        return {}
+    values = np.full((len(own), len(members.TARGETS)), np.nan)
+    values[tested] = stage.predict(own[tested])
+    values[:, 1] = np.expm1(values[:, 1])
+    return dict(zip(PIXEL_ALONE, values.astype(np.float32).T, strict=True))
 
 
 def is_outside(model: BoostedModel, own: NDArray[np.float32]) -> NDArray[np.uint8]:

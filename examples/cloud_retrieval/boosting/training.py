@@ -30,6 +30,8 @@ def train(
     # Group 0 is tested if no scene is held out, so no training pixel is in it.
     groups = range(TILES) if split.fold < 0 else range(1, TILES)
     base = table = client.submit(tasks.build_table, samples, split)
+    own = client.submit(tasks.alone_table, base, split)
+    alone = [client.submit(tasks.fit_member, own, spec, settings) for spec in settings.alone_specs()]
     stages: list[Any] = []
     for number in range(settings.stages):
         if number:
@@ -43,7 +45,7 @@ def train(
         log_progress(trained, len(specs), f"stage {number + 1}/{settings.stages}  models", log)
         stages.append(client.submit(tasks.merge_stage, trained))
     calibrated = calibrate(client, table, stages[-1], groups)
-    model = client.submit(tasks.build_model, stages, calibrated, base, split)
+    model = client.submit(tasks.build_model, stages, client.submit(tasks.merge_stage, alone), calibrated, own)
     digest, nodes = client.submit(tasks.describe_model, model).result()
     return TrainedModel(model, digest, nodes)
 

@@ -40,12 +40,17 @@ UNITS = {
     "effective_radius_half_width_68": "um",
     "effective_radius_half_width_95": "um",
     "outside_training_range": "1",
+    "pixel_alone_cloud_mask_probability": "1",
+    "pixel_alone_cloud_optical_thickness": "1",
+    "pixel_alone_cloud_effective_radius": "um",
     "truth_cloud_optical_thickness": "1",
     "truth_cloud_effective_radius": "um",
     "reflectance_066": "1",
     "reflectance_213": "1",
     "role": "1",
 }
+PIXEL_ALONE = tuple(name for name in UNITS if name.startswith("pixel_alone_"))
+"""Planes of the baseline, of test pixels only; NaN elsewhere."""
 LONG_NAMES = {
     "cloud_mask_probability": "probability that the pixel is cloudy; cloud if 0.5 or more",
     "cloud_optical_thickness": "cloud optical thickness at 0.66 um, given that there is cloud",
@@ -56,6 +61,9 @@ LONG_NAMES = {
     "log_optical_thickness_half_width_95": "half the width of the 95% interval of log(1 + cloud_optical_thickness)",
     "effective_radius_half_width_68": "half the width of the 68% interval of cloud_effective_radius",
     "effective_radius_half_width_95": "half the width of the 95% interval of cloud_effective_radius",
+    "pixel_alone_cloud_mask_probability": "cloud_mask_probability by the baseline that sees the pixel alone",
+    "pixel_alone_cloud_optical_thickness": "cloud_optical_thickness by the baseline that sees the pixel alone",
+    "pixel_alone_cloud_effective_radius": "cloud_effective_radius by the baseline that sees the pixel alone",
     "outside_training_range": "1: reflectances, their ratio, angles or albedo outside the range of the training pixels",
     "truth_cloud_optical_thickness": "cloud optical thickness from the scene file; NaN where clear",
     "truth_cloud_effective_radius": "cloud droplet effective radius from the scene file; NaN where clear",

@@ -23,6 +23,9 @@ from retrieval.scenes import Scene, SceneError, SceneInfo
 
 PREDICTED = ("cloud_mask_probability", "cloud_optical_thickness", "cloud_effective_radius")
 Predictor = Callable[..., dict[str, NDArray[Any]]]
+"""Function that returns one value per pixel and name for some rows. Its arguments are the scene, the split, the model,
+first and last row, and which pixels are tested (None: truth is unknown).
+"""
 
 
 @dataclass(frozen=True)
@@ -214,22 +217,32 @@ def describe_model(model: Model) -> tuple[str, int]:
 def predict_ranges(
     item: tuple[SceneRef, Sequence[tuple[int, int]]], split: SceneSplit, model: Any, predict: Predictor
 ) -> list[PredictionBlock]:
-    """Return predictions for ranges of rows of one scene, one range in memory at a time.
-
-    :param predict: returns one value per pixel and name for some rows, from scene, split, model, first and last row.
-    """
+    """Return predictions for ranges of rows of one scene, one range in memory at a time."""
     ref, ranges = item
     blocks = []
     with open_scene(ref) as scene:
-        for first, last in ranges:
-            values = predict(scene, split, model, first, last)
-            blocks.append(build_block(scene, ref, split, (first, last), values))
+        for row_range in ranges:
+            values = predict(scene, split, model, row_range, tested_pixels(scene, ref, split, row_range))
+            blocks.append(build_block(scene, ref, split, row_range, values))
     return blocks
 
 
-def predict_planes(scene: Scene, split: SceneSplit, model: Model, first: int, last: int) -> dict[str, NDArray[Any]]:
+def tested_pixels(
+    scene: Scene, ref: SceneRef, split: SceneSplit, row_range: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """Return True for each test pixel of some rows; None if the truth of the scene is unknown."""
+    if "cot" not in scene.truth:
+        return None
+    if split.fold < 0:
+        return np.ones((row_range[1] - row_range[0]) * scene.shape[1], dtype=bool)
+    return np.asarray(split.roles(scene, *row_range, ref.index).ravel() == train_test_split.TEST)
+
+
+def predict_planes(
+    scene: Scene, split: SceneSplit, model: Model, row_range: tuple[int, int], _: NDArray[np.bool_] | None
+) -> dict[str, NDArray[Any]]:
     """Return the predictions of the forests for some rows."""
-    predictions = forest.predict(model, block_features(scene, split, first, last))
+    predictions = forest.predict(model, block_features(scene, split, *row_range))
     return dict(zip(PREDICTED, predictions, strict=True))
 
 

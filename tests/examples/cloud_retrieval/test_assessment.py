@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 from assessment import bispectral, bootstrap, mie, pair_sums, plane_parallel, quality
-from retrieval import scene_report
+from retrieval import predictions_file, scene_report, train_test_split
 from retrieval.pipeline import RetrievalResult
 
 
@@ -94,6 +94,29 @@ def test_the_assessment_agrees_with_the_scores_and_is_valid_json(local_result: R
     assert set(assessment["strata"]) == {"cot_median", "cot_mean", "lwp", "cer"}
     assert 0.5 < assessment["coverage"]["cer/68"] < assessment["coverage"]["cer/95"] <= 1.0
     assert assessment["bispectral"]["log_cot"]["pixels"] == scores["cloudy_pixels"]
+    assert set(assessment["strata"]["cer"]) >= {"by_true_cer", "by_retrieved_cer", "by_true_cot", "by_retrieved_cot"}
+    detected = [part["detected"] * part["pixels"] for part in assessment["detected_by_true_cot"] if part["pixels"]]
+    assert sum(detected) == pytest.approx(scores["cloud_mask"]["hits"])
+
+
+def test_the_pixel_alone_is_scored_beside_the_retrieval_on_the_same_tiles(local_result: RetrievalResult) -> None:
+    assessment = local_result.assessment
+
+    alone = assessment["pixel_alone"]
+    assert alone["cer"]["pixels"] == local_result.scores.cer.count
+    mask = local_result.scores.as_dict()["cloud_mask"]["accuracy"]
+    low, high = assessment["intervals_95"]["mask_accuracy_less_pixel_alone"]
+    assert low < mask - alone["mask_accuracy"] < high
+    low, high = assessment["intervals_95"]["r2_cer_less_pixel_alone"]
+    assert low < local_result.scores.cer.r2 - alone["cer"]["r2"] < high
+
+
+def test_the_pixel_alone_is_predicted_for_test_pixels_only(local_result: RetrievalResult) -> None:
+    with h5py.File(local_result.options.out / "predictions.h5") as file:
+        for group in file.values():
+            is_test = group["role"][:] == train_test_split.TEST
+            for name in predictions_file.PIXEL_ALONE:
+                assert (np.isfinite(group[name][:]) == is_test).all()
 
 
 def test_scenes_without_truth_have_no_assessment(local_result: RetrievalResult, tmp_path: Path) -> None:
