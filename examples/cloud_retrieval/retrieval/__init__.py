@@ -11,7 +11,7 @@ dask_client       one machine or a cluster behind one interface
 predictions_file  predictions.h5
 evaluation        scores, from predictions.h5 alone
 scene_report      metrics.json and the summary on the screen
-scene_figure      retrieval.png and retrieval.pdf
+scene_figure      retrieval.png and retrieval.pdf, with the package figure
 stages            helpers shared by the pipelines of both jobs
 pipeline          the stages of a run
 cli               helpers shared by the command lines of both jobs
