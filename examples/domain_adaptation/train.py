@@ -65,7 +65,10 @@ def run(options: Options) -> None:
     if options.task == "sensors":
         run_dataset = sensor_columns.read_dataset(files, kind, (device, options.seed))
     else:
-        run_dataset = dataset.read_dataset(pair, kind, options.image_size, (device, options.seed))
+        settings = dataset.ImageSettings(
+            *(options.image_size, options.augment, options.keep_aspect, options.validation, options.workers)
+        )
+        run_dataset = dataset.read_dataset(pair, kind, settings, (device, options.seed))
     if comm.rank == 0:
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in run_dataset.counts.items())
         log(f"{run_dataset.description}: {counts}; {training_report.format_ranks(comm)}, {device.type}")

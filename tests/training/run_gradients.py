@@ -14,7 +14,8 @@ import torch
 
 sys.path.insert(0, sys.argv[1])
 
-from adaptation import batching, distributed, losses, models
+from adaptation import batching, distributed, losses
+from adaptation.networks import models
 
 #: Odd, so that two ranks have unequal numbers of rows.
 ROWS, CLASSES, STRENGTH = 11, 5, 0.7

@@ -26,7 +26,7 @@ def main() -> int:
     torch.set_num_threads(1)
     data = Path(sys.argv[2])
     pair, kind = dataset.list_images(data, "amazon", "webcam")
-    images = dataset.read_dataset(pair, kind, 16, (torch.device("cpu"), 0))
+    images = dataset.read_dataset(pair, kind, dataset.ImageSettings(16), (torch.device("cpu"), 0))
     options = Options(data=data, out=data, method="dann", image_size=16, global_batch=16)
     ranks = distributed.connect("horovod", cuda=False)
     trainer = Trainer(options, images, distributed.Communicator(), print)

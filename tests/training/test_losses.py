@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from adaptation import alignment, losses, models
+from adaptation import alignment, losses
+from adaptation.networks import models
 
 
 def test_coral_is_the_distance_of_covariances() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 import train
-from adaptation import image_folders, models, sensor_columns, variable_names
+from adaptation import image_folders, sensor_columns, variable_names
+from adaptation.networks import models
 from generators import synthetic_columns
 
 from tests.support.examples.training_runs import DEADLINE, JOB, LAUNCHERS, refusal, train_with

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from adaptation import dataset, distributed, models, options
+from adaptation import dataset, distributed, options
+from adaptation.networks import models
 from adaptation.trainer import Trainer
 
 
@@ -24,7 +25,7 @@ def test_the_learning_rate_grows_with_the_ranks_within_five_epochs(
 ) -> None:
     run_options = options.Options(data=image_folder, out=image_folder, lr=0.1, lr_scaling=scaling, global_batch=16)
     pair, kind = dataset.list_images(image_folder, "amazon", "dslr")
-    images = dataset.read_dataset(pair, kind, 16, (torch.device("cpu"), 0))
+    images = dataset.read_dataset(pair, kind, dataset.ImageSettings(16), (torch.device("cpu"), 0))
     trainer = Trainer(run_options, images, FourRanks(), print)
     warm_up = 5 * trainer.iterations_per_epoch
 

@@ -1,10 +1,11 @@
 """Unsupervised domain adaptation: the parts of the job in ``train.py``.
 
-image_folders     images in the folder layout of Office-31 sensor_columns    columns observed by two sensors
-variable_names    names of the variables in files of columns dataset           the rows of a run, on the device that
-uses them batching          batches as a pure function of seed and iteration models            networks losses
-classification, alignment and pair losses distributed       communication between ranks: none, Horovod or
-torch.distributed trainer           training steps and evaluation on one rank checkpoint        the state of a training
-and its checkpoints training          a whole training: plain, resumed or elastic options           the command line
-training_report   metrics.json and best.pt training_curves   curves.png
+- ``options``: the command line.
+- ``image_folders``, ``sensor_columns``, ``variable_names``: reading of images and of columns observed by two sensors.
+- ``dataset``: the rows of a run; ``batching``: batches as a pure function of seed and iteration; ``rows``: one rank's
+  rows of each batch, with random crops, in memory or streamed.
+- ``networks``: networks; ``alignment``: distances between domains; ``losses``: a rank's shares of the loss.
+- ``distributed``: communication between ranks: none, Horovod or torch.distributed.
+- ``trainer``: training steps and evaluation on one rank; ``training``: a whole training, plain, resumed or elastic.
+- ``checkpoint``: the state of a training; ``training_report``: metrics.json, best.pt; ``training_curves``: curves.png.
 """

@@ -52,6 +52,7 @@ def rank_slice(batch: Indices, counts: Sequence[int], rank: int) -> Indices:
 def stratified_split(labels: Sequence[int], share: float, seed: int) -> tuple[Indices, Indices]:
     """Split images into training and validation with the same share of each class; at least one stays in training.
 
+    :param share: for validation, at least one image of a class that has two; 0: none.
     :return: sorted indices of both.
     """
     # 0 and 1 are the streams of source and target, 3 the uses of granules.
@@ -61,7 +62,7 @@ def stratified_split(labels: Sequence[int], share: float, seed: int) -> tuple[In
     validation: list[Indices] = []
     for label in np.unique(classes):
         members = rng.permutation(np.flatnonzero(classes == label))
-        count = min(len(members) - 1, max(1, round(share * len(members))))
+        count = min(len(members) - 1, max(1, round(share * len(members)))) if share else 0
         validation.append(members[:count])
         training.append(members[count:])
     return np.sort(np.concatenate(training)), np.sort(np.concatenate(validation))

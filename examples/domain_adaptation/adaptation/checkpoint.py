@@ -20,6 +20,8 @@ FIXED_OPTIONS = (
     *("task", "source", "target", "method", "net", "image_size", "global_batch", "accumulate", "seed"),
     *("lr", "lr_scaling", "ramp", "transfer_scope", "amp", "pair_weight"),
 )
+#: The same, of later versions: a checkpoint without one was made with its default.
+ADDED_OPTIONS = ("validation", "keep_aspect", "augment", "backbone_rate")
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,9 @@ def read_checkpoint(path: Path, fixed: dict[str, Any]) -> bytes:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)["fixed"]
     except Exception as error:  # torch raises many kinds for a broken file
         raise DataError(f"{path}: not a checkpoint of this program ({type(error).__name__}); delete it") from error
-    if differing := [name for name in fixed if saved.get(name) != fixed[name]]:
-        name = differing[0]
-        raise DataError(
-            f"{path}: made with {name} {saved.get(name)}, not {fixed[name]}; use that value, or another --out"
-        )
+    if differing := [name for name in {**fixed, **saved} if saved.get(name) != fixed.get(name)]:
+        before, now = (options.get(differing[0], "its default") for options in (saved, fixed))
+        raise DataError(f"{path}: made with {differing[0]} {before}, not {now}; use that value, or another --out")
     return content
 
 

@@ -1,4 +1,4 @@
-"""The rows of a run, images (bytes) or columns, read once and held on the device that uses them."""
+"""The rows of a run: images (bytes) or columns, held on the device that uses them, or images read when needed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,42 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adaptation import batching, image_folders
+from adaptation.rows import augmentation, streaming
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 #: Share of the source images held out from training, for the choice of the best weights.
 VALIDATION_SHARE = 0.2
+#: Available memory, on Linux.
+MEMORY = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Settings of reading images.
+
+    :param size: side of the network's input in pixels; with ``augment`` images are held larger.
+    :param keep_aspect: see :func:`adaptation.image_folders.read_image`.
+    :param validation: share of the source images that is held out.
+    :param workers: threads that decode images when they are needed; 0: all images are held in memory.
+    """
+
+    size: int
+    augment: bool = False
+    keep_aspect: bool = False
+    validation: float = VALIDATION_SHARE
+    workers: int = 0
+
+    @property
+    def held_size(self) -> int:
+        """Side of the images that are held, in pixels."""
+        return augmentation.held_size(self.size, augment=self.augment)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of both domains and their uses.
+    """Rows of both domains and their uses; rows are a tensor, or images that are decoded when they are indexed.
 
     :param training_indices: source rows for training; ``validation_indices``: source rows for validation.
     :param target_rows: rows for training without labels; ``paired_rows``: the same columns as observed by the other
@@ -69,23 +94,55 @@ class Dataset:
 def read_dataset(
     pair: tuple[image_folders.DomainFiles, image_folders.DomainFiles],
     kind: str,
-    size: int,
+    settings: ImageSettings,
     device_and_seed: tuple[Any, int],
 ) -> Dataset:
     """Read both domains.
 
     :param device_and_seed: the device of the images, and the seed of the validation split.
-    :raises image_folders.DataError: if a file is not an image.
+    :raises image_folders.DataError: if a file is not an image, or the images do not fit into memory.
     """
     device, seed = device_and_seed
-    # As bytes, a quarter of the memory of floats; they are normalized per batch.
-    images = [torch.from_numpy(image_folders.read_images(listing, size)).to(device) for listing in pair]
+    images = [read_rows(listing, settings, device) for listing in pair]
     labels = [torch.tensor(listing.labels, device=device) for listing in pair]
     training, validation = (
         torch.from_numpy(indices).to(device)
-        for indices in batching.stratified_split(pair[0].labels, VALIDATION_SHARE, seed)
+        for indices in batching.stratified_split(pair[0].labels, settings.validation, seed)
     )
     return Dataset(kind, pair[0].classes, images[0], labels[0], training, validation, images[1], images[1], labels[1])
+
+
+def read_rows(listing: image_folders.DomainFiles, settings: ImageSettings, device: Any) -> Any:
+    """Return the images of a domain, as bytes: a tensor on the device, or images to be decoded when they are needed.
+
+    :raises image_folders.DataError: see :func:`read_dataset`.
+    """
+    size, keep_aspect = settings.held_size, settings.keep_aspect
+    if settings.workers:
+        return streaming.StreamedImages(
+            listing.paths, size, keep_aspect=keep_aspect, device=device, workers=settings.workers
+        )
+    check_memory(len(listing.paths) * 3 * size * size, listing.domain)
+    # As bytes, a quarter of the memory of floats; they are normalized per batch.
+    return torch.from_numpy(image_folders.read_images(listing, size, keep_aspect=keep_aspect)).to(device)
+
+
+def check_memory(size_bytes: int, domain: str) -> None:
+    """Check that images fit into the host's memory.
+
+    :raises image_folders.DataError: if they are larger than what is available.
+    """
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return  # not Linux
+    available_bytes = 1024 * next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), 2**62)
+    # Images are decoded one by one and then joined, which holds them twice.
+    if 2 * size_bytes > available_bytes:
+        raise image_folders.DataError(
+            f"the images of {domain} need {2 * size_bytes / 2**30:.1f} GiB of memory, "
+            f"{available_bytes / 2**30:.1f} GiB are available: --workers 8 decodes them when they are needed"
+        )
 
 
 def list_images(

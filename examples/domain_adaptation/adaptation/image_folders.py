@@ -80,25 +80,38 @@ def list_domain(data: Path, domain: str) -> DomainFiles:
     return DomainFiles(domain, classes, tuple(paths), tuple(labels))
 
 
-def read_images(listing: DomainFiles, size: int) -> NDArray[np.uint8]:
-    """Return all images, (n, 3, size, size), scaled to squares.
+def read_images(listing: DomainFiles, size: int, *, keep_aspect: bool = False) -> NDArray[np.uint8]:
+    """Return all images, (n, 3, size, size): see :func:`read_image`.
 
     :raises DataError: if a file is not an image.
     """
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        return np.stack(list(pool.map(partial(read_image, size=size), listing.paths)))
+        return np.stack(list(pool.map(partial(read_image, size=size, keep_aspect=keep_aspect), listing.paths)))
 
 
-def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """Return one image, (3, size, size)."""
+def read_image(path: Path, size: int, *, keep_aspect: bool = False) -> NDArray[np.uint8]:
+    """Return one image, (3, size, size), stretched to a square.
+
+    :param keep_aspect: scale the shorter side to ``size`` instead, and leave out both ends of the longer one.
+    """
     try:
         with Image.open(path) as image:
             rgb = image.convert("RGB")
             if rgb.size != (size, size):
-                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+                rgb = rgb.resize(
+                    (size, size), Image.Resampling.BILINEAR, box=middle_square(rgb) if keep_aspect else None
+                )
             return np.asarray(rgb).transpose(2, 0, 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable image ({' '.join(str(error).split())})") from error
+
+
+def middle_square(image: Image.Image) -> tuple[float, float, float, float]:
+    """Return the largest square in the middle of an image: left, upper, right, lower, in pixels."""
+    width, height = image.size
+    side = min(width, height)
+    left, upper = (width - side) / 2, (height - side) / 2
+    return left, upper, left + side, upper + side
 
 
 def data_kind(data: Path) -> str:

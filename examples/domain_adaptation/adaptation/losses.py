@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from adaptation import alignment, models
+from adaptation import alignment
+from adaptation.networks import models
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +26,7 @@ METHODS = ("none", "coral", "dan", "dann", "cdan", "mcc")
 #: Methods with a domain classifier.
 ADVERSARIAL = ("dann", "cdan")
 #: Default weight of the transfer loss, by method.
-DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.1, "cdan": 0.1, "mcc": 1.0}
+DEFAULT_WEIGHTS = {"none": 0.0, "coral": 10.0, "dan": 3.0, "dann": 0.3, "cdan": 0.1, "mcc": 1.0}
 #: Losses over all rows of a batch, which are not sums over rows.
 MEASURES: dict[str, Callable[..., Tensor]] = {
     "coral": alignment.coral,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from adaptation.dataset import VALIDATION_SHARE
 from adaptation.distributed import BACKENDS
 from adaptation.losses import DEFAULT_WEIGHTS, METHODS
-from adaptation.models import NETS
+from adaptation.networks.models import NETS
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Options:
     threads: int = 0
     log_every: int = 20
     baseline: bool = False
+    validation: float = VALIDATION_SHARE
+    keep_aspect: bool = False
+    augment: bool = False
+    workers: int = 0
+    backbone_rate: float = 0.1
 
     @property
     def weight(self) -> float:
@@ -67,6 +73,7 @@ INTEGER_OPTIONS = (
     ("ramp", 1, "iterations over which the transfer loss grows to its weight"),
     ("checkpoint-every", 0, "iterations between checkpoints; 0: at the end only"),
     ("commit-every", 1, "elastic: iterations between commits, the maximum repeated after a lost rank"),
+    ("workers", 0, "threads per rank that decode images when they are needed; 0: all images are held in memory"),
     ("threads", 0, "CPU threads per rank; 0: cores of the host divided by its ranks"),
     ("log-every", 1, "iterations between lines of progress"),
 )
@@ -75,7 +82,7 @@ CHOICE_OPTIONS = (
     ("method", METHODS, "DeepCORAL, DAN (multi-kernel MMD), DANN, CDAN, MCC, or none: no alignment"),
     ("dist", ("auto", *BACKENDS), "communication between ranks; auto: as launched by horovodrun or torchrun"),
     ("device", ("auto", "cpu", "cuda"), "auto: the GPU with the rank's index on its host, if there is one"),
-    ("net", NETS, "resnet50 needs torchvision"),
+    ("net", NETS, "network for images; a ResNet needs --weights"),
     ("lr-scaling", ("none", "linear", "sqrt"), "scaling of the learning rate with the number of ranks"),
     (
         "transfer-scope",
@@ -84,6 +91,8 @@ CHOICE_OPTIONS = (
     ),
 )
 FLAG_OPTIONS = (
+    ("keep-aspect", "scale images by their shorter side and keep the middle square, instead of stretching them"),
+    ("augment", "random crops, with 7/8 of an image's side, and flips of training images"),
     ("amp", "mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs"),
     ("resume", "continue from the checkpoint in --out, if there is one"),
     ("elastic", "continue when ranks come and go (automatic under an elastic horovodrun)"),
@@ -124,6 +133,13 @@ def non_negative(text: str) -> float:
     return value
 
 
+def share_below_one(text: str) -> float:
+    """Parse a number from 0 to less than 1."""
+    if not 0 <= (value := parse_number(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to less than 1")
+    return value
+
+
 def parse_number(text: str) -> float:
     """Parse a number below 1e9; -1 if it is not one."""
     try:
@@ -155,7 +171,7 @@ def build_parser() -> Parser:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for results; created if missing")
     parser.add_argument("--source", metavar="DOMAIN", help="images: labeled domain (default: amazon)")
     parser.add_argument("--target", metavar="DOMAIN", help="images: domain to adapt to (default: webcam)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="resnet50: initial state dict of the backbone")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="ResNets: state dict in torchvision's layout")
     for name, minimum, text in INTEGER_OPTIONS:
         shown = f"{text} (default: {defaults[name]})"
         parser.add_argument(f"--{name}", type=whole_number(minimum), default=defaults[name], metavar="N", help=shown)
@@ -176,6 +192,12 @@ def add_weights(parser: Parser, defaults: dict[str, Any]) -> None:
     parser.add_argument("--transfer-weight", type=positive, default=-1.0, metavar="W", help=transfer)
     pair = "sensors: weight of the distance between both encoders' features (default: %(default)s; 0: no pairs)"
     parser.add_argument("--pair-weight", type=non_negative, default=defaults["pair-weight"], metavar="W", help=pair)
+    share = (
+        "share of the source images held out for the choice of best.pt (default: %(default)s; 0: best.pt is the last)"
+    )
+    parser.add_argument("--validation", type=share_below_one, default=VALIDATION_SHARE, metavar="X", help=share)
+    backbone = "ResNets: rate of the pretrained layers relative to --lr (default: %(default)s)"
+    parser.add_argument("--backbone-rate", type=positive, default=defaults["backbone-rate"], metavar="X", help=backbone)
 
 
 def find_conflict(options: Options) -> str:
@@ -187,6 +209,18 @@ def find_conflict(options: Options) -> str:
         return "--baseline and --elastic cannot be combined: train --method none in a separate run"
     if options.elastic and options.dist not in ("auto", "horovod"):
         return f"--elastic needs Horovod, not --dist {options.dist}; torchrun restarts ranks, so use --resume there"
-    if options.task == "sensors" and options.net != "small":
-        return f"--net {options.net} is for --task images"
-    return "--weights is for --net resnet50" if options.weights and options.net != "resnet50" else ""
+    return find_image_conflict(options)
+
+
+def find_image_conflict(options: Options) -> str:
+    """Return the conflict between options for images in one line; empty if there is none."""
+    if options.task == "sensors":
+        for name in ("net", "keep_aspect", "augment", "workers", "validation"):
+            if (value := getattr(options, name)) != Options.__dataclass_fields__[name].default:
+                return f"--{name.replace('_', '-')}{'' if value is True else f' {value}'} is for --task images"
+    if options.net == "small":
+        return "--weights is for --net resnet18 and resnet50" if options.weights else ""
+    if not options.weights:
+        # Batch normalization is frozen: with random weights its statistics are those of no image.
+        return f"--net {options.net} needs pretrained weights: --weights FILE, a state dict in torchvision's layout"
+    return "" if options.weights.is_file() else f"--weights {options.weights}: no such file"

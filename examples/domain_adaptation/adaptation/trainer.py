@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptation import batching, losses, models
-from adaptation.checkpoint import FIXED_OPTIONS, RunningTotals, TrainingState
+from adaptation import losses
+from adaptation.checkpoint import ADDED_OPTIONS, FIXED_OPTIONS, RunningTotals, TrainingState
+from adaptation.networks import models
+from adaptation.rows.loading import BatchLoader
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,8 +28,6 @@ MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 GAMMA, POWER = 1e-3, 0.75
 #: Epochs over which a rate scaled with the number of ranks is reached (Goyal et al., 2017, section 2.2).
 WARM_UP_EPOCHS = 5
-#: Rows per forward pass of the evaluation.
-EVALUATION_BATCH = 256
 
 
 class Trainer:
@@ -46,7 +46,9 @@ class Trainer:
             network["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
         self.net = network.to(self.device)
         trainable = [value for value in self.net.parameters() if value.requires_grad]
-        self.optimizer = torch.optim.SGD(trainable, lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(self.net, options), lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+        )
         # The initial momentum, set explicitly: Horovod's elastic state initializes an empty optimizer with a step of
         # its own, only on the joining rank, and the weight decay of that step would make its weights differ.
         for value in trainable:
@@ -59,10 +61,7 @@ class Trainer:
             options.transfer_scope,
             options.pair_weight if dataset.paired_rows is not None else 0.0,
         )
-        self._streams = (
-            batching.BatchStream(len(dataset.training_indices), options.seed, 0),
-            batching.BatchStream(len(dataset.target_rows), options.seed, 1),
-        )
+        self._loader = BatchLoader(options, dataset, uses_target=self._objective.uses_target)
         self.iterations_per_epoch = math.ceil(len(dataset.training_indices) / options.global_batch)
         self.iterations = options.iters or options.epochs * self.iterations_per_epoch
         self.epochs = math.ceil(self.iterations / self.iterations_per_epoch)
@@ -71,11 +70,21 @@ class Trainer:
     @property
     def fixed_options(self) -> dict[str, Any]:
         """Options that a checkpoint must share with the run that resumes it."""
-        return {name: getattr(self.options, name) for name in FIXED_OPTIONS} | {
-            "transfer_weight": self.options.weight,
-            "classes": len(self.dataset.classes),
-            self.dataset.row_name: len(self.dataset.training_indices) + len(self.dataset.target_rows),
+        # Options that checkpoints of earlier versions lack are saved if they are not the default.
+        added = {
+            name: getattr(self.options, name)
+            for name in ADDED_OPTIONS
+            if getattr(self.options, name) != type(self.options).__dataclass_fields__[name].default
         }
+        return (
+            added
+            | {name: getattr(self.options, name) for name in FIXED_OPTIONS}
+            | {
+                "transfer_weight": self.options.weight,
+                "classes": len(self.dataset.classes),
+                self.dataset.row_name: len(self.dataset.training_indices) + len(self.dataset.target_rows),
+            }
+        )
 
     @property
     def _rows_per_iteration(self) -> int:
@@ -114,10 +123,10 @@ class Trainer:
     def step(self, iteration: int) -> None:
         """Update the weights once."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(iteration)
+            group["lr"] = self.rate(iteration) * group.get("rate_factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         strength = losses.ramp_strength(iteration, self.options.ramp)
-        for part in self.parts(iteration):
+        for part in self._loader.parts(iteration, self.comm):
             with torch.autocast(self.device.type, dtype=self._half_dtype, enabled=self.options.amp):
                 shares = losses.loss_shares(self.net, part, self._objective, strength, self.comm)
             self._scaler.scale(shares.total).backward()
@@ -128,35 +137,6 @@ class Trainer:
         self._scaler.update()
         self._iterations_summed += 1
 
-    def parts(self, iteration: int) -> list[losses.BatchPart]:
-        """Return this rank's rows of a batch, divided into parts that are processed one after another."""
-        batch = self.options.global_batch
-        source, target = (stream.batch(iteration, batch) for stream in self._streams)
-        if not self._objective.uses_target:
-            target = target[:0]
-        parts = []
-        start = 0
-        for rows in batching.split_evenly(batch, self.options.accumulate):
-            counts = batching.split_evenly(rows, self.comm.size)
-            own_indices = [
-                batching.rank_slice(indices[start : start + rows], counts, self.comm.rank)
-                for indices in (source, target)
-            ]
-            source_indices, target_indices = (torch.from_numpy(indices).to(self.device) for indices in own_indices)
-            source_rows = self.dataset.training_indices[source_indices]
-            parts.append(
-                losses.BatchPart(
-                    source=models.normalize(self.dataset.source_rows[source_rows]),
-                    labels=self.dataset.source_labels[source_rows],
-                    target=models.normalize(self.dataset.target_rows[target_indices]),
-                    counts=counts,
-                    total=batch,
-                    paired=None if self.dataset.paired_rows is None else self.dataset.paired_rows[target_indices],
-                )
-            )
-            start += rows
-        return parts
-
     def rate(self, iteration: int) -> float:
         """Return the learning rate of an iteration for the current number of ranks."""
         ranks = self.comm.size
@@ -165,33 +145,34 @@ class Trainer:
         decay = math.pow(1 + GAMMA * iteration, -POWER)
         return self.options.lr * (1 + (factor - 1) * warm_up) * decay
 
-    def accuracies(self) -> tuple[float, float, list[float]]:
-        """Return the accuracy on source validation rows, on test rows, and on each class of the test rows."""
+    def accuracies(self) -> tuple[float | None, float, list[float]]:
+        """Return the accuracy on source validation rows (None without any), on test rows, and on each test class."""
         dataset = self.dataset
-        validation = (
-            dataset.source_rows[dataset.validation_indices],
-            dataset.source_labels[dataset.validation_indices],
+        held_out = dataset.validation_indices
+        everything = torch.arange(len(dataset.test_rows), device=self.device)
+        source = self._count_correct(
+            self.net["features"], dataset.source_rows, held_out, dataset.source_labels[held_out]
         )
-        source = self._count_correct(self.net["features"], *validation)
-        target = self._count_correct(models.target_encoder(self.net), dataset.test_rows, dataset.test_labels)
+        target = self._count_correct(
+            models.target_encoder(self.net), dataset.test_rows, everything, dataset.test_labels
+        )
         correct = self.comm.sum(torch.stack([source, target]), "right")
         classes = dataset.test_labels.bincount(minlength=len(dataset.classes)).cpu().clamp(min=1)
         recalls = (correct[1] / classes).tolist()
         return (
-            float(correct[0].sum()) / len(dataset.validation_indices),
+            float(correct[0].sum()) / len(held_out) if len(held_out) else None,
             float(correct[1].sum()) / len(dataset.test_rows),
             recalls,
         )
 
-    def _count_correct(self, features: Any, rows: Tensor, labels: Tensor) -> Tensor:
+    def _count_correct(self, features: Any, rows: Any, indices: Tensor, labels: Tensor) -> Tensor:
         """Count correct predictions among this rank's share of the rows, by class."""
         # Each rank evaluates its share; counts, unlike means, can be summed over unequal shares.
         own = slice(self.comm.rank, None, self.comm.size)
         correct = torch.zeros(len(self.dataset.classes), dtype=torch.float64)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=self._half_dtype, enabled=self.options.amp):
-            batches = zip(rows[own].split(EVALUATION_BATCH), labels[own].split(EVALUATION_BATCH), strict=True)
-            for batch, truth in batches:
-                logits = self.net["classifier"](features(models.normalize(batch)))
+            for batch, truth in self._loader.evaluation_batches(rows, indices[own], labels[own]):
+                logits = self.net["classifier"](features(batch))
                 correct += truth[logits.argmax(dim=1) == truth].bincount(minlength=len(correct)).cpu()
         return correct
 
@@ -241,12 +222,13 @@ class Trainer:
             ranks = f"{self.comm.size} rank{'s' if self.comm.size > 1 else ''}"
             self._log(
                 f"epoch {epoch}/{self.epochs}  class loss {metrics['class_loss']:.4f}  "
-                f"transfer loss {metrics['transfer_loss']:.5f}  source {source:.3f}  target {target:.3f}  "
+                f"transfer loss {metrics['transfer_loss']:.5f}  "
+                f"{'' if source is None else f'source {source:.3f}  '}target {target:.3f}  "
                 f"{speed:.0f} {self.dataset.row_name}/s  {ranks}"
             )
         best = state.best
         # The later of equals: source accuracy saturates early while adaptation continues.
-        if best is None or source >= best["source_accuracy"]:
+        if best is None or source is None or source >= best["source_accuracy"]:
             best = {name: metrics[name] for name in ("epoch", "source_accuracy", "target_accuracy")}
             best["weights"] = {name: value.cpu().clone() for name, value in self.net.state_dict().items()}
         self._summed_since_s = time.perf_counter()
@@ -264,6 +246,17 @@ def build_network(options: Options, dataset: Dataset) -> Any:
     if dataset.paired_rows is not None:
         samples.append(dataset.target_rows)
     return models.build_sensor_model(samples, count, seed=options.seed, conditional=conditional)
+
+
+def parameter_groups(net: Any, options: Options) -> list[dict[str, Any]]:
+    """Return the parameters to train, those of a pretrained backbone with a rate of their own."""
+    backbone = models.backbone_parameters(net)
+    trainable = [value for value in net.parameters() if value.requires_grad]
+    groups = [{"params": [value for value in trainable if value not in backbone], "rate_factor": 1.0}]
+    if backbone:
+        pretrained = [value for value in trainable if value in backbone]
+        groups.insert(0, {"params": pretrained, "rate_factor": options.backbone_rate})
+    return groups
 
 
 def weights_digest(weights: dict[str, Any]) -> str:

@@ -67,12 +67,9 @@ def draw_accuracies(
     """Draw source and target accuracy over epochs, the target accuracy of comparison runs, and the best epoch."""
     # Markers merge into a band when there are many epochs.
     marker = {"marker": "o", "ms": 3.5} if len(trained.history) <= 30 else {}
-    axis.plot(
-        *history_column(trained, "source_accuracy"),
-        color=SOURCE,
-        label=f"source, validation {dataset.row_name}",
-        **marker,
-    )
+    if len(dataset.validation_indices):
+        label = f"source, validation {dataset.row_name}"
+        axis.plot(*history_column(trained, "source_accuracy"), color=SOURCE, label=label, **marker)
     label = f"target, {method_title(trained.options)}"
     axis.plot(*history_column(trained, "target_accuracy"), color=TARGET, lw=2, label=label, **marker)
     for (name, comparison), color in zip(comparisons.items(), (ALONE, DIRECT), strict=False):
@@ -82,7 +79,7 @@ def draw_accuracies(
     axis.plot(
         *(best["epoch"], best["target_accuracy"]),
         **{"marker": "o", "ms": 11, "mfc": "none", "mec": CHOSEN, "ls": "none"},
-        label="best.pt (chosen on source validation)",
+        label="best.pt (chosen on source validation)" if len(dataset.validation_indices) else "best.pt (the last)",
     )
     axis.set(xlabel="epoch", ylabel=f"accuracy (share of {dataset.row_name})", ylim=(0, 1.02), title="Accuracy")
     style_axis(axis)
@@ -166,4 +163,5 @@ def draw_images(axis: Any, dataset: Dataset, names: tuple[str, str]) -> None:
 def pick_image(images: torch.Tensor, labels: torch.Tensor, label: int, number: int) -> torch.Tensor:
     """Return the numbered image of a class, (3, s, s); the last one if there are fewer."""
     indices = torch.nonzero(labels == label).reshape(-1)
-    return images[indices[min(number, len(indices) - 1)]]
+    position = min(number, len(indices) - 1)
+    return images[indices[position : position + 1]][0]

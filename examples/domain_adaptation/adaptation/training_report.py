@@ -33,6 +33,8 @@ TITLES = {
 BACKEND_TITLES = {"horovod": "Horovod", "ddp": "torch.distributed"}
 CHOSEN_BY = "highest source validation accuracy, the later epoch of equals; target labels are not used"
 
+LAST = "the last epoch: no source images were held out"
+
 
 def method_title(options: Options) -> str:
     """Return the title of the method."""
@@ -79,7 +81,11 @@ def metrics(
         | ({"class_names": list(dataset.classes), "largest_class": dataset.majority_class_accuracy} if sensors else {}),
         "method": options.method,
         "final": without_speed(trained.history[-1]),
-        "best": best | {"chosen_by": CHOSEN_BY, "weights_sha256": weights_digest(trained.best["weights"])},
+        "best": best
+        | {
+            "chosen_by": CHOSEN_BY if len(dataset.validation_indices) else LAST,
+            "weights_sha256": weights_digest(trained.best["weights"]),
+        },
         **{
             name: without_speed(comparisons[name].history[-1]) if name in comparisons else None
             for name in COMPARISONS[options.task]

@@ -190,7 +190,8 @@ def loops(data: Path, rounds: int) -> bool:
     """Both loops in turns; runs in an interpreter that has torch."""
     sys.path.insert(0, str(JOB))
     import torch
-    from adaptation import dataset, distributed, models
+    from adaptation import dataset, distributed
+    from adaptation.networks import models
     from adaptation.options import Options
     from adaptation.trainer import Trainer
     from torch.nn import functional
@@ -199,7 +200,7 @@ def loops(data: Path, rounds: int) -> bool:
     torch.set_num_threads(1)
     batch, steps = (512, 200) if device.type == "cuda" else (64, 40)
     pair, kind = dataset.list_images(data, "amazon", "webcam")
-    images = dataset.read_dataset(pair, kind, 32, (device, 0))
+    images = dataset.read_dataset(pair, kind, dataset.ImageSettings(32), (device, 0))
     options = Options(data=data, out=data, method="none", global_batch=batch)
     session = Trainer(options, images, distributed.Communicator(), print)
     net = models.build_image_model("small", len(images.classes), seed=0).to(device)

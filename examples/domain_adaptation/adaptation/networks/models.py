@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from adaptation.networks import resnet
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
 
-NETS = ("small", "resnet50")
-BOTTLENECK = {"small": 64, "resnet50": 256}
+NETS = ("small", *resnet.STRUCTURES)
+BOTTLENECK = {"small": 64, "resnet18": 256, "resnet50": 256}
 #: Number of features of a column, and units of the two layers before them.
 COMMON_FEATURES, HIDDEN_UNITS = 32, 64
 #: Largest number of products of features and classes that are used as they are; beyond it, random ones of
@@ -33,14 +35,14 @@ def build_image_model(
 ) -> Any:
     """Return a module with the parts ``features``, ``classifier`` and ``domain``, determined by the seed.
 
-    :param net: ``small`` or ``resnet50`` (needs torchvision).
-    :param weights: a state dict for the backbone of ResNet-50, such as ImageNet's.
+    :param net: one of :data:`NETS`.
+    :param weights: a state dict for the backbone of a ResNet, such as torchvision's of ImageNet.
     :param conditional: add the part ``condition``, whose outputs the domain head uses instead of features.
-    :raises ImportError: if torchvision is needed and cannot be imported.
+    :raises image_folders.DataError: if the weights cannot be read, or are those of another network.
     """
     torch.manual_seed(seed)
     width = BOTTLENECK[net]
-    features = {"features": small_cnn(width) if net == "small" else resnet50(width, weights)}
+    features = {"features": small_cnn(width) if net == "small" else residual_network(net, width, weights)}
     return nn.ModuleDict(features | build_heads(width, classes, conditional=conditional))
 
 
@@ -133,21 +135,22 @@ def small_cnn(width: int) -> Any:
     return nn.Sequential(*layers, *pooled)
 
 
-def resnet50(width: int, weights: Path | None) -> Any:
-    """Return ResNet-50 with frozen batch normalization, followed by ``width`` features."""
-    try:
-        from torchvision.models import resnet50 as backbone
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision was built for another torch
-        raise ImportError(f"--net resnet50 needs a torchvision that fits this torch ({error})") from error
-    net = backbone()
+def residual_network(name: str, width: int, weights: Path | None) -> Any:
+    """Return a ResNet with frozen batch normalization, followed by ``width`` features."""
+    net = resnet.ResNet(name)
     if weights is not None:
-        net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    net.fc = nn.Identity()
+        resnet.load_weights(net, name, weights)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.requires_grad_(requires_grad=False)
             module.eval()  # train() must not be called on the whole network: it would re-enable batch statistics
-    return nn.Sequential(net, nn.Linear(2048, width), nn.ReLU())
+    return nn.Sequential(net, nn.Linear(resnet.WIDTHS[name], width), nn.ReLU())
+
+
+def backbone_parameters(net: Any) -> set[Any]:
+    """Return the parameters that were trained elsewhere: those of a ResNet."""
+    first = net["features"][0]
+    return set(first.parameters()) if isinstance(first, resnet.ResNet) else set()
 
 
 def normalize(images: Tensor) -> Tensor:
