@@ -65,4 +65,4 @@ def test_the_examples_have_what_their_frameworks_need() -> None:
     for path, text in texts:
         names = requirement_names(text)
         assert names is not None
-        assert names & {"distributed", "horovod", "mxnet"}, path
+        assert names & {"distributed", "horovod", "mxnet", "torch", "openmpi"}, path

@@ -110,6 +110,16 @@ def test_a_run_resumed_under_another_launcher_has_the_same_bits(runs: dict[str, 
     assert whole["weights_sha256"] == runs["horovod"]["weights_sha256"]
 
 
+@pytest.mark.parametrize("backend", ["horovod", "ddp"])
+def test_gradients_summed_during_the_backward_pass_have_the_same_bits(
+    runs: dict[str, Any], image_folder: Path, backend: str
+) -> None:
+    overlapping = train_with(backend, image_folder, runs["folder"] / f"{backend}-overlap", [*ARGS, "--overlap"])
+
+    assert overlapping["weights_sha256"] == runs[backend]["weights_sha256"]
+    assert overlapping["history"] == runs[backend]["history"]
+
+
 def test_results_describe_their_data_and_environment(runs: dict[str, Any]) -> None:
     out = runs["folder"] / "horovod"
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ tensors.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -58,6 +58,11 @@ class Communicator:
     def sum(self, values: Tensor, _name: str) -> Tensor:
         """Return the element-wise sum over ranks, the same bits on each; no gradient."""
         return values
+
+    def begin_sum(self, values: Tensor, name: str) -> Callable[[], Tensor]:
+        """Begin :meth:`sum`; return a function that waits for its result."""
+        total = self.sum(values, name)
+        return lambda: total
 
     def gather(self, rows: Tensor, _counts: Sequence[int], _name: str) -> Tensor:
         """Return the rows of all ranks, in order of rank; ``counts``: rows of each rank. No gradient."""
@@ -157,6 +162,11 @@ class HorovodRanks(Communicator):
         """See :class:`Comm`."""
         return self._hvd.allreduce(values, op=self._hvd.Sum, name=f"sum.{name}")
 
+    def begin_sum(self, values: Tensor, name: str) -> Callable[[], Tensor]:
+        """See :class:`Communicator`."""
+        handle = self._hvd.allreduce_async(values, op=self._hvd.Sum, name=f"sum.{name}")
+        return lambda: self._hvd.synchronize(handle)
+
     def gather(self, rows: Tensor, _counts: Sequence[int], name: str) -> Tensor:
         """See :class:`Communicator`; Horovod exchanges the counts itself."""
         return self._hvd.allgather(rows, name=f"gather.{name}")
@@ -210,6 +220,17 @@ class TorchRanks(Communicator):
         total = values.detach().clone()
         self._dist.all_reduce(total)
         return total
+
+    def begin_sum(self, values: Tensor, _name: str) -> Callable[[], Tensor]:
+        """See :class:`Communicator`."""
+        total = values.detach().clone()
+        work = self._dist.all_reduce(total, async_op=True)
+
+        def wait() -> Tensor:
+            work.wait()
+            return total
+
+        return wait
 
     def gather(self, rows: Tensor, counts: Sequence[int], _name: str) -> Tensor:
         """See :class:`Communicator`; rows are padded to equal counts, which Gloo and NCCL require."""

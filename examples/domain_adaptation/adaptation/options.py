@@ -53,6 +53,10 @@ class Options:
     augment: bool = False
     workers: int = 0
     backbone_rate: float = 0.1
+    channels_last: bool = False
+    tf32: bool = False
+    compile: bool = False
+    overlap: bool = False
 
     @property
     def weight(self) -> float:
@@ -94,6 +98,10 @@ FLAG_OPTIONS = (
     ("keep-aspect", "scale images by their shorter side and keep the middle square, instead of stretching them"),
     ("augment", "random crops, with 7/8 of an image's side, and flips of training images"),
     ("amp", "mixed precision: float16 with loss scaling on GPUs, bfloat16 on CPUs"),
+    ("channels-last", "images: channels as the innermost dimension in memory, for GPUs' tensor cores"),
+    ("tf32", "GPUs: products of matrices in TF32, with 10 bits of mantissa"),
+    ("compile", "compile the networks with torch.compile; on CPUs it needs a C++ compiler"),
+    ("overlap", "several ranks: sum gradients during the backward pass"),
     ("resume", "continue from the checkpoint in --out, if there is one"),
     ("elastic", "continue when ranks come and go (automatic under an elastic horovodrun)"),
     ("baseline", "first train runs for comparison: source only; between sensors also with labels of the target"),
@@ -215,7 +223,7 @@ def find_conflict(options: Options) -> str:
 def find_image_conflict(options: Options) -> str:
     """Return the conflict between options for images in one line; empty if there is none."""
     if options.task == "sensors":
-        for name in ("net", "keep_aspect", "augment", "workers", "validation"):
+        for name in ("net", "keep_aspect", "channels_last", "augment", "workers", "validation"):
             if (value := getattr(options, name)) != Options.__dataclass_fields__[name].default:
                 return f"--{name.replace('_', '-')}{'' if value is True else f' {value}'} is for --task images"
     if options.net == "small":

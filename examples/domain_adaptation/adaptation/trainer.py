@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptation import losses
+from adaptation import acceleration, losses
 from adaptation.checkpoint import ADDED_OPTIONS, FIXED_OPTIONS, RunningTotals, TrainingState
 from adaptation.networks import models
 from adaptation.rows.loading import BatchLoader
@@ -44,7 +44,8 @@ class Trainer:
         network["domain"].requires_grad_(options.method in losses.ADVERSARIAL)
         if dataset.paired_rows is not None:
             network["target_features"].requires_grad_(options.method != "none" or options.pair_weight > 0)
-        self.net = network.to(self.device)
+        self.net = acceleration.prepare_network(network, options, self.device)
+        self._buckets = acceleration.GradientBuckets(self.net.parameters()) if options.overlap else None
         trainable = [value for value in self.net.parameters() if value.requires_grad]
         self.optimizer = torch.optim.SGD(
             parameter_groups(self.net, options), lr=options.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
@@ -126,13 +127,19 @@ class Trainer:
             group["lr"] = self.rate(iteration) * group.get("rate_factor", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         strength = losses.ramp_strength(iteration, self.options.ramp)
-        for part in self._loader.parts(iteration, self.comm):
+        parts = self._loader.parts(iteration, self.comm)
+        for number, part in enumerate(parts, 1):
+            if self._buckets and number == len(parts):
+                self._buckets.begin(self.comm)
             with torch.autocast(self.device.type, dtype=self._half_dtype, enabled=self.options.amp):
                 shares = losses.loss_shares(self.net, part, self._objective, strength, self.comm)
             self._scaler.scale(shares.total).backward()
             self._loss_sums += torch.stack([shares.class_loss, shares.transfer_loss, shares.pair_loss])
         # Summed before unscaling: an overflow on one rank propagates to all ranks, and all skip the step.
-        self.comm.sum_gradients(self.net.parameters())
+        if self._buckets:
+            self._buckets.finish()
+        else:
+            self.comm.sum_gradients(self.net.parameters())
         self._scaler.step(self.optimizer)
         self._scaler.update()
         self._iterations_summed += 1

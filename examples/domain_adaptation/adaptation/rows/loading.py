@@ -86,7 +86,7 @@ class BatchLoader:
             images = rows[batch]
             if self._options.augment:
                 images = augmentation.center_crop(images, self._options.image_size)
-            yield models.normalize(images), truth
+            yield self._normalize(images), truth
 
     def _own_rows(self, iteration: int, comm: Communicator) -> list[OwnRows]:
         """Return this rank's row indices of a batch, part by part."""
@@ -128,4 +128,8 @@ class BatchLoader:
     def _inputs(self, images: Tensor, views: Tensor | None) -> Tensor:
         if views is not None:
             images = augmentation.crop(images, self._options.image_size, views)
-        return models.normalize(images)
+        return self._normalize(images)
+
+    def _normalize(self, rows: Tensor) -> Tensor:
+        inputs = models.normalize(rows)
+        return inputs.contiguous(memory_format=torch.channels_last) if self._options.channels_last else inputs
