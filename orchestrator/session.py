@@ -26,6 +26,7 @@ from orchestrator.cluster.context import ClusterContext, Runtime
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.launcher import PhaseTimings
 from orchestrator.cluster.terminate import TerminateReport
+from orchestrator.core import interrupts
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostsFailed, StratusError, first_line
 from orchestrator.core.events import Event, EventHandler, ignore_event
@@ -200,7 +201,8 @@ class Session:
         except Exception as error:
             self._terminate_after_failure(plan, error)
             raise
-        return record, self.cluster.terminate_launch(plan.launch_id)
+        with interrupts.ending_signals_wait():
+            return record, self.cluster.terminate_launch(plan.launch_id)
 
     def _experiment(
         self,
@@ -225,11 +227,12 @@ class Session:
     def _fetch_interrupted(self, started: Sequence[RunHandle]) -> list[str]:
         """Cancel an interrupted run, fetch what it has written, and return the outcome; a second Ctrl-C skips it."""
         for handle in started:
-            text = "fetching what the run has written; Ctrl-C again skips it"
+            text = f"fetching what the run has written; {interrupts.skipping_signal()} skips it"
             try:
-                self.context.on_event(Event("", "interrupted", "progress", text=text))
-                self.jobs.cancel(handle.run_id)
-                record = self.jobs.fetch(handle.run_id)
+                with interrupts.ending_signals_skip():
+                    self.context.on_event(Event("", "interrupted", "progress", text=text))
+                    self.jobs.cancel(handle.run_id)
+                    record = self.jobs.fetch(handle.run_id)
             except KeyboardInterrupt:
                 return [f"Results of run {handle.short_id} were not fetched."]
             # Every error: the instances have to be terminated all the same.
@@ -246,7 +249,8 @@ class Session:
         """
         names: tuple[str, ...] = ()
         try:
-            report = self.cluster.terminate_launch(plan.launch_id)
+            with interrupts.ending_signals_wait():
+                report = self.cluster.terminate_launch(plan.launch_id)
             remaining, names = report.remaining, tuple(result.name for result in report.instances)
         except StratusError as failure:
             remaining = tuple(failure.lines())

@@ -304,7 +304,9 @@ class Launcher:
         return [offering for offering in offerings if offering.usd_per_hour is not None] or offerings
 
     def _on_first_interrupt(self) -> None:
-        self._report("warning", "Ctrl-C: rolling back the launch; press Ctrl-C again to leave at once")
+        signal = interrupts.ending_signal()
+        leaving = "" if signal else "; press Ctrl-C again to leave at once"
+        self._report("warning", f"{signal or 'Ctrl-C'}: rolling back the launch{leaving}")
 
     def _report(self, state: State, text: str = "", seconds: float | None = None) -> None:
         self.context.on_event(Event("", "request", state, seconds, text))

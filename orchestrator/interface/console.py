@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from orchestrator.core import interrupts
 from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import Message, NextStep, Text, Verbatim, as_message, split_lines
 from orchestrator.core.output_line import OutputLine
@@ -64,6 +65,9 @@ class Console:
     @property
     def is_interactive(self) -> bool:
         """True if questions can be answered."""
+        # The sender of a signal answers no questions.
+        if interrupts.ending_signal():
+            return False
         # stdin is None where there is no console at all, such as under pythonw.
         return sys.stdin is not None and sys.stdin.isatty() if self.can_ask is None else self.can_ask
 
@@ -88,7 +92,7 @@ class Console:
         """
         # One column is left free: in the last one, some terminals begin a new line.
         width = shutil.get_terminal_size().columns - 1
-        with self._lock:
+        with self._lock, _writing():
             self._footer = units.visible(text)[:width]
             self.stream.write(_encodable(ERASE_LINE + self._footer, self.stream))
             self.stream.flush()
@@ -108,7 +112,7 @@ class Console:
     def ring(self) -> None:
         """Ring the terminal's bell, if ordinary output goes to one."""
         if self.supports_redraw:
-            with self._lock:
+            with self._lock, _writing():
                 self.stream.write("\a")
                 self.stream.flush()
 
@@ -232,12 +236,17 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Translate an error of the stream, such as that of a full disk; a closed pipe ends the program otherwise."""
+    """Translate an error of the stream, such as that of a full disk; a closed pipe ends the program otherwise.
+
+    After an ending signal there may be no reader any more, and what is cleaned up then goes on.
+    """
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if interrupts.ending_signal():
+            return
+        if isinstance(error, BrokenPipeError):
+            raise
         fix = NextStep("Status") + "  shows what is up"
         raise StratusError(f"the output cannot be written: {error.strerror}", fix=fix) from error
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core.clock import Clock
+from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
 from orchestrator.interface.console import Console
 from orchestrator.interface.render.units import columns, duration, last_state, visible
@@ -186,7 +187,12 @@ class ProgressBoard:
             self._last_line = now if line else self._last_line
         # Printed without the lock: a slow terminal must not hold up the threads that work.
         if line:
-            self.console.print(line)
+            self._print(line)
+
+    def _print(self, text: str | list[str]) -> None:
+        # Output that cannot be written must not stop the work, the end of VMs for one. The verb's own report names it.
+        with suppress(OSError, StratusError):
+            self.console.print(text)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -274,4 +280,4 @@ class ProgressBoard:
                 busy = [row for row in self._rows.values() if row.phase and not row.failed]
                 self._last_line = self._now() if due else self._last_line
             if due and busy:
-                self.console.print([f"  still{line}" for line in rows(busy, self._now(), self._began)])
+                self._print([f"  still{line}" for line in rows(busy, self._now(), self._began)])

@@ -2,7 +2,7 @@
 
     0  ok                          3    the cloud refused
     1  the job or a host failed    4    something is, or may be, left running: it is listed
-    2  usage or config             130  Ctrl-C
+    2  usage or config             130  Ctrl-C; 143 SIGTERM, 129 SIGHUP, which clean up in the same way
 
 Nothing heavy is imported before a verb needs it: ``--help`` and completion answer at once.
 """
@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
-from orchestrator.core.errors import StratusError
+from orchestrator.core import interrupts
+from orchestrator.core.errors import LeftRunning, StratusError
 from orchestrator.interface.cli import startup
 from orchestrator.interface.cli.invocation import Invocation, Setup
 from orchestrator.interface.console import Console
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
     invocation = Invocation(argv, setup or Setup(), console)
     try:
         startup.raise_on_interrupt()
-        return invocation.run()
+        return _exit_code(invocation.run())
     except BrokenPipeError:
         # The reader is gone: ``| head``.
         with suppress(OSError):
@@ -41,14 +42,19 @@ def main(argv: Sequence[str] | None = None, setup: Setup | None = None) -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt as interrupt:
         console.print_error(Interrupted.after(interrupt).lines)
-        return startup.INTERRUPTED
+        return interrupts.exit_code()
     except StratusError as error:
-        return invocation.fail(error)
+        return _exit_code(invocation.fail(error))
     except Exception as error:
-        return invocation.fail(invocation.report_bug(error))
+        return _exit_code(invocation.fail(invocation.report_bug(error)))
     finally:
         invocation.close()
         _discard_unwritten()
+
+
+def _exit_code(code: int) -> int:
+    """Return an exit code, or that of the signal that ended the program; what is left running counts more."""
+    return interrupts.exit_code() if interrupts.ending_signal() and code != LeftRunning.exit_code else code
 
 
 def _discard_unwritten() -> None:

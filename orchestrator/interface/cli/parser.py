@@ -26,7 +26,7 @@ exit codes:
   2    usage or config
   3    the cloud refused
   4    something is left running: it is listed
-  130  Ctrl-C
+  130  Ctrl-C; 143 SIGTERM, 129 closed terminal
 """
 
 OUTPUT_HELP = "json: one document on stdout, everything else on stderr"

@@ -1,4 +1,4 @@
-"""Ctrl-C without a traceback while the program starts and ends; its first import, so itself with few."""
+"""Ctrl-C and ending signals while the program starts and ends, without a traceback; its first import."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from orchestrator.core.interrupts import can_handle_interrupts
+from orchestrator.core import interrupts
 
 GC_THRESHOLDS = 50_000, 20, 10
 
-INTERRUPTED = 130
-"""As a shell reports death by Ctrl-C: 128 + SIGINT (2)."""
-
 
 def run_program(program: Callable[[], int]) -> int:
-    """Run a program and return its exit code; Ctrl-C outside of its own handling ends it with one line.
+    """Run a program and return its exit code; an interruption outside of its own handling ends it with one line.
 
-    Before `raise_on_interrupt`, and after the program, Ctrl-C ends the process at once: an exception in the middle of
-    an import, or of the interpreter's last steps, would be a traceback.
+    Before `raise_on_interrupt`, and after the program, Ctrl-C or an ending signal ends the process at once: an
+    exception in the middle of an import, or of the interpreter's last steps, would be a traceback.
     """
     _exit_on_interrupt()
     _open_standard_streams()
@@ -33,7 +30,7 @@ def run_program(program: Callable[[], int]) -> int:
         return program()
     except KeyboardInterrupt:
         _report()
-        return INTERRUPTED
+        return interrupts.exit_code()
     finally:
         _exit_on_interrupt()
 
@@ -48,19 +45,26 @@ def _open_standard_streams() -> None:
 
 
 def raise_on_interrupt() -> None:
-    """Make Ctrl-C raise KeyboardInterrupt from here on."""
+    """Make Ctrl-C and ending signals raise KeyboardInterrupt from here on."""
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for signum in interrupts.ENDING_SIGNALS:
+        if signal.getsignal(signum) is _exit:
+            signal.signal(signum, interrupts.on_ending_signal)
 
 
 def _exit_on_interrupt() -> None:
-    if can_handle_interrupts():
+    if interrupts.can_handle_interrupts():
         signal.signal(signal.SIGINT, _exit)
+    for signum in interrupts.ENDING_SIGNALS:
+        # Not one that is ignored: nohup wants the program to go on.
+        if signal.getsignal(signum) in (signal.SIG_DFL, interrupts.on_ending_signal):
+            signal.signal(signum, _exit)
 
 
 def _exit(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of signal handlers
     _report()
-    os._exit(INTERRUPTED)
+    os._exit(128 + signum)
 
 
 def _report() -> None:

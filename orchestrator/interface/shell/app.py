@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.core import interrupts
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import NextStep, Text
@@ -56,12 +57,29 @@ def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
     return 0
 
 
-def _without_interrupt(read: Callable[[], str], console: Console) -> Callable[[], str]:
-    """Return a function that reads input, and for which Ctrl-C is an empty line."""
+def _without_interrupt(read: Callable[[], str], session: Any, console: Console) -> Callable[[], str]:
+    """Return a function that reads input; Ctrl-C is an empty line there, and an ending signal the end of the input.
+
+    :param session: of prompt_toolkit; None without it.
+    """
+
+    def end_input() -> None:
+        # An exception in the middle of its event loop would leave the terminal without echo.
+        if session is None or not session.app.is_running:
+            raise EOFError
+        session.app.loop.call_soon_threadsafe(exit_app)
+
+    def exit_app() -> None:
+        if not session.app.is_done:
+            session.app.exit(exception=EOFError)
 
     def read_or_nothing() -> str:
+        # The verb before was interrupted by it.
+        if interrupts.ending_signal():
+            raise EOFError
         try:
-            return read()
+            with interrupts.ending_signals_call(end_input):
+                return read()
         except KeyboardInterrupt:
             # The next prompt begins a line of its own.
             console.print("")
@@ -123,7 +141,7 @@ class IPythonShell:
         self._has_prompt = True
         self.ip.prompts = prompts(self.ip, lambda: cluster.prompt(self.workspace.label, self.poller.status))
         # IPython's own key binding for Ctrl-C is missing on a dumb terminal.
-        self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code, self.workspace.console)
+        self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code, self.ip.pt_app, self.workspace.console)
         # Without prompt_toolkit, nothing is drawn that could trigger the first request.
         if self.ip.pt_app is None:
             self.poller.refresh()

@@ -56,7 +56,8 @@ def experiment(
     """Launch, install, run, fetch and terminate in one step.
 
     It terminates what it launched even when a step fails; other VMs of the cluster are not used and stay up. Ctrl-C
-    cancels the run, fetches what it has written and terminates; a second Ctrl-C skips the fetch.
+    cancels the run, fetches what it has written and terminates; a second Ctrl-C skips the fetch. SIGTERM (a canceled CI
+    job) and a closed terminal do the same.
 
     job    folder of a job, or a script with its arguments (default: [job] run in the config file).
     multi  run on all of its VMs together (default: on one; a script with n above 1 runs on all).

@@ -121,6 +121,16 @@ OTHER_TESTS = (
     ),
     ("F46", "kill -9 of the shell", "tests/local/test_session.py::test_kill_9_of_the_shell_loses_nothing"),
     (
+        "F47",
+        "SIGTERM and SIGHUP",
+        "tests/local/test_ending_signals.py::test_an_experiment_that_gets_a_signal_terminates_its_vms",
+    ),
+    (
+        "F47",
+        "a closed terminal",
+        "tests/local/test_ending_signals.py::test_an_experiment_whose_terminal_is_closed_terminates_its_vms",
+    ),
+    (
         "F49",
         "two shells launch",
         "tests/local/launch/test_failover.py::test_two_shells_do_not_launch_into_one_cluster_at_the_same_time",
