@@ -123,12 +123,12 @@ OTHER_TESTS = (
     (
         "F47",
         "SIGTERM and SIGHUP",
-        "tests/local/test_ending_signals.py::test_an_experiment_that_gets_a_signal_terminates_its_vms",
+        "tests/local/jobs/test_ending_signals.py::test_an_experiment_that_gets_a_signal_terminates_its_vms",
     ),
     (
         "F47",
         "a closed terminal",
-        "tests/local/test_ending_signals.py::test_an_experiment_whose_terminal_is_closed_terminates_its_vms",
+        "tests/local/jobs/test_ending_signals.py::test_an_experiment_whose_terminal_is_closed_terminates_its_vms",
     ),
     (
         "F49",
