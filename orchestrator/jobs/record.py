@@ -48,7 +48,7 @@ class RunRecord:
     :param cost_usd: for the job's own time on its hosts; None when a price is unknown.
     :param failed: host -> why nothing was received from it.
     :param bill: parts of ``cost_usd``.
-    :param problems: one line for each thing of the job's that could not be read.
+    :param problems: one line for each thing of the job's that could not be read, or was not fetched.
     :param metrics_host: the host that wrote ``metrics``, if others wrote their own.
     """
 
@@ -104,7 +104,7 @@ def start_record(
 def complete_record(
     folder: Path,
     run: Run,
-    received: Outcomes[int],
+    received: Outcomes[results.Received],
     bill: Bill,
     *,
     seconds: float,
@@ -114,7 +114,7 @@ def complete_record(
     """Add the results of a run to its record, and return them.
 
     :param folder: of the run, as it was fetched.
-    :param received: bytes received per host.
+    :param received: per host.
     :param seconds: duration of the transfer.
     :param instances: host -> id of its instance; recorded for a run that was started from another computer.
     """
@@ -131,14 +131,14 @@ def complete_record(
         state=run.state,
         hosts=run.hosts,
         outputs=results.list_outputs(folder),
-        received_bytes=sum(received.successful_values()),
+        received_bytes=sum(content.total_bytes for content in received.successful_values()),
         seconds=seconds,
         metrics=metrics.values,
         timings={**timings, **job_s},
         cost_usd=bill.total,
         failed=received.errors,
         bill=bill,
-        problems=(metrics.problem,) if metrics.problem else (),
+        problems=tuple(filter(None, (metrics.problem, results.left_out_warning(received.successful_values())))),
         metrics_host=metrics.host,
     )
     facts = {"instances": dict(instances)} if instances else {}

@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs.runs import LocatedRun, Run
-from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget, make_folder
+from orchestrator.ssh.tar_stream import LimitReached, OnSkipped, UnpackBudget, make_folder
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -57,9 +58,42 @@ def fetch_budget(runs_folder: Path, max_gib: float, max_files: int) -> UnpackBud
     return UnpackBudget(max_bytes, max_files, advice)
 
 
+LEFT_OUT_SHOWN = 3
+LEFT_OUT_CHARACTERS = 120
+
+
+@dataclass
+class Received:
+    """Content that was received from a host.
+
+    :param total_bytes: logs and state included.
+    :param left_out: links and special files of the outputs that were not fetched, the first ones, with the reason.
+    :param left_out_count: number of all of them.
+    """
+
+    total_bytes: int = 0
+    left_out: list[str] = field(default_factory=list)
+    left_out_count: int = 0
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Count an entry that is not fetched."""
+        self.left_out_count += 1
+        if len(self.left_out) < LEFT_OUT_SHOWN:
+            # Names, and targets of links, are the host's: escaped.
+            self.left_out.append(ascii(f"{name}: {reason}"[:LEFT_OUT_CHARACTERS]))
+
+
+def left_out_warning(received: Sequence[Received]) -> str:
+    """Return the warning about what was left out on some hosts; empty if everything was fetched."""
+    shown = [text for host in received for text in host.left_out][:LEFT_OUT_SHOWN]
+    rest = sum(host.left_out_count for host in received) - len(shown)
+    more = f" and {rest:,} more" if rest else ""
+    return f"not fetched: {', '.join(shown)}{more} (only files, and links to files in the same output)" if shown else ""
+
+
 @dataclass(frozen=True)
 class _Fetch:
-    """One fetch: what its transfers have in common.
+    """Fetch from one host.
 
     :param folder: of the run on this computer; nothing is written outside of it.
     """
@@ -67,21 +101,26 @@ class _Fetch:
     ssh: SshClient
     folder: Path
     budget: UnpackBudget
+    received: Received = field(default_factory=Received)
 
-    def folder_of(self, host: Host, remote: str, local: Path, timeout_s: float) -> int:
-        """Fetch one folder, and return its bytes."""
+    def folder_of(
+        self, host: Host, remote: str, local: Path, timeout_s: float, on_skipped: OnSkipped | None = None
+    ) -> None:
+        """Fetch one folder, and count its bytes."""
         # Names in it come from the host's own record of the run; they were checked there, and are again.
         if not local.resolve().is_relative_to(self.folder.resolve()):
             raise HostError(f"refused to fetch {remote!a}: it leads outside {self.folder}", where=host.name)
-        return self.ssh.fetch(host, remote, local, timeout_s=timeout_s, budget=self.budget)
+        self.received.total_bytes += self.ssh.fetch(
+            host, remote, local, timeout_s=timeout_s, on_skipped=on_skipped, budget=self.budget
+        )
 
 
-def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudget) -> parallel.Outcomes[int]:
+def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudget) -> parallel.Outcomes[Received]:
     """Fetch a run's outputs and logs from its hosts, all at once.
 
     :param folder: of this run on this computer; files that exist are replaced.
     :param budget: bytes and files of all hosts together; each host has a part of its own.
-    :return: bytes received per host.
+    :return: what was received, per host.
     :raises HostsFailed: nothing could be fetched.
     """
     budgets = budget.split(len(located.members))
@@ -96,32 +135,44 @@ def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudge
     return outcomes
 
 
-def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> int:
+def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
     folder = transfer.folder
     run_path = f"stratus/runs/{run.run_id}"
-    received_bytes = _fetch_logs(transfer, host, run_path, folder / "logs")
+    _fetch_logs(transfer, host, run_path, folder / "logs")
     if host.name == run.hosts[0]:
         # One host is enough: InstallDeps reports hosts that differ.
-        received_bytes += _fetch_state(transfer, host, run_path)
+        _fetch_state(transfer, host, run_path)
     if host.name in run.main_hosts:
         target = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
-        for output in run.outputs:
-            local = target / PurePosixPath(output).name if len(run.outputs) > 1 else target
+        for output, name in _local_names(run.outputs).items():
             # Also where an earlier fetch wrote a file of this name.
-            make_folder(local, folder)
-            received_bytes += _fetch_output(transfer, host, f"{run_path}/workdir/{output}", local)
-    return received_bytes
+            make_folder(target / name, folder)
+            _fetch_output(transfer, host, f"{run_path}/workdir/{output}", target / name)
+    return transfer.received
 
 
-def _fetch_logs(transfer: _Fetch, host: Host, run_path: str, folder: Path) -> int:
+def _local_names(outputs: Sequence[str]) -> dict[str, str]:
+    """Return output -> folder on this computer: the last part of its path, or all of it where several end alike."""
+    if len(outputs) == 1:
+        return {outputs[0]: ""}
+    paths = {output: PurePosixPath(output) for output in outputs}
+    counts = Counter(path.name for path in paths.values())
+    alike = {path.parts[0] for path in paths.values() if counts[path.name] > 1}
+    # A short name must not be the folder that the others are in either.
+    return {
+        output: str(path) if counts[path.name] > 1 or path.name in alike else path.name
+        for output, path in paths.items()
+    }
+
+
+def _fetch_logs(transfer: _Fetch, host: Host, run_path: str, folder: Path) -> None:
     """Fetch a host's logs and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     # A scratch folder of its own: hosts arrive at the same time, and their logs have the same names.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        received_bytes = transfer.folder_of(host, f"{run_path}/log", Path(scratch), LOG_TIMEOUT_S)
+        transfer.folder_of(host, f"{run_path}/log", Path(scratch), LOG_TIMEOUT_S)
         for path in Path(scratch).iterdir():
             _move(path, folder / f"{host.name}.{path.name}", host)
-    return received_bytes
 
 
 def _move(source: Path, target: Path, host: Host) -> None:
@@ -137,25 +188,26 @@ def _move(source: Path, target: Path, host: Host) -> None:
         raise HostError(f"cannot write {target.name[:100]!a}: {error.strerror}", where=host.name) from error
 
 
-def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> int:
+def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> None:
     """Fetch package versions and image digests of the run."""
     with tempfile.TemporaryDirectory(dir=transfer.folder) as scratch:
-        received_bytes = transfer.folder_of(host, f"{run_path}/state", Path(scratch), STATE_TIMEOUT_S)
+        transfer.folder_of(host, f"{run_path}/state", Path(scratch), STATE_TIMEOUT_S)
         for name in STATE_FILES:
             # The job may have put a folder there.
             if (Path(scratch) / name).is_file():
                 _move(Path(scratch) / name, transfer.folder / name, host)
-    return received_bytes
 
 
-def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> int:
+def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> None:
+    def leave_out(name: str, reason: str) -> None:
+        transfer.received.leave_out(f"{folder.relative_to(transfer.folder)}/{name}", reason)
+
     try:
-        return transfer.folder_of(host, remote_path, folder, OUTPUT_TIMEOUT_S)
+        transfer.folder_of(host, remote_path, folder, OUTPUT_TIMEOUT_S, leave_out)
     except HostError as error:
         # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
-        if "nothing at" in error.message:
-            return 0
-        raise
+        if "nothing at" not in error.message:
+            raise
 
 
 @dataclass(frozen=True)

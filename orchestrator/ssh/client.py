@@ -22,7 +22,7 @@ from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, clo
 from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, unpack
+from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, skip_sockets, unpack
 from orchestrator.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class SshClient:
         :param remote: absolute, or relative to the home folder of the login.
         :param local: created if missing; files of the same name are replaced, others stay.
         :param timeout_s: seconds for everything; less than 4 KiB in 30 s ends it sooner.
-        :param on_skipped: called with (name, why) for devices, and for links to anything but a file inside the folder.
+        :param on_skipped: called with (name, why) for special files, and links to anything but a file in the folder.
         :param budget: bytes and files that may be unpacked; None for its defaults.
         :return: bytes of all files.
         :raises HostError: nothing is at ``remote``, it could not be read or written here, or a name points outside.
@@ -239,6 +239,7 @@ class SshClient:
                 host, ChunkReader(_stdout_of(session, host, error_output)), local, on_skipped, budget
             )
             status = session.exit_status()
+        skip_sockets(bytes(error_output), on_skipped or _ignore_skipped)
         # tar exits with 1 when a file changed while it was read: a running job still writes.
         if archive_error is not None or status not in (0, 1):
             raise _fetch_error(host, remote, status, error_output) from archive_error

@@ -20,6 +20,7 @@ from orchestrator.hosts.parallel import Outcome, Outcomes
 from orchestrator.interface.render import runs
 from orchestrator.jobs import record, spec
 from orchestrator.jobs.record import past_runs
+from orchestrator.jobs.results import Received
 from orchestrator.jobs.runs import Run, TaskState
 from tests.support.interface.rendered import rendered
 from tests.support.jobs.job_folder import example_host, plan, write_container_job, write_job
@@ -156,7 +157,7 @@ def test_a_fetched_run_has_its_results_beside_what_it_was_started_with(tmp_path:
     (folder / "versions.txt").write_text("numpy==2.1\n# comment\n")
     (folder / "image.txt").write_text("sha256:1 sha256:2\n")
     error = HostError("no answer", where="ml-1")
-    received = Outcomes([Outcome(example_host(0), 70, None, 1.0), Outcome(example_host(1), None, error, 1.0)])
+    received = Outcomes([Outcome(example_host(0), Received(70), None, 1.0), Outcome(example_host(1), None, error, 1.0)])
     run = replace(RUN, tasks=(TASK,))
 
     fetched = record.complete_record(folder, run, received, BILL, seconds=2.5, fetched_at=NOW)

@@ -15,9 +15,9 @@ from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.host import Host
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
-from orchestrator.jobs.results import Metrics
+from orchestrator.jobs.results import Metrics, Received
 from orchestrator.jobs.runs import LocatedRun, Run
-from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget
+from orchestrator.ssh.tar_stream import LimitReached, OnSkipped, UnpackBudget
 from tests.support.jobs.job_folder import example_host
 
 RUN_ID = "20261120-141203-k3x"
@@ -39,14 +39,26 @@ class Folders:
     timeouts_s: dict[str, float] = field(default_factory=dict)
     budgets: dict[str, UnpackBudget] = field(default_factory=dict)
 
-    def fetch(self, host: Host, remote: str, local: Path, *, timeout_s: float, budget: UnpackBudget) -> int:
-        """As `SshClient.fetch`."""
+    def fetch(
+        self,
+        host: Host,
+        remote: str,
+        local: Path,
+        *,
+        timeout_s: float,
+        on_skipped: OnSkipped | None,
+        budget: UnpackBudget,
+    ) -> int:
+        """As `SshClient.fetch`; a file named link is a link."""
         self.timeouts_s[remote.rpartition("/")[2]] = timeout_s
         self.budgets[host.name] = budget
         files = self.content.get((host.name, remote), HostError(f"nothing at {remote}", where=host.name))
         if isinstance(files, HostError):
             raise files
         for name, text in files.items():
+            if on_skipped and name.startswith("link"):
+                on_skipped(name, f"a link to {text}")
+                continue
             (local / name).parent.mkdir(parents=True, exist_ok=True)
             (local / name).write_text(text)
         return sum(map(len, files.values()))
@@ -54,7 +66,7 @@ class Folders:
 
 def fetch(
     folder: Path, content: Mapping[tuple[str, str], Any], roles: Mapping[str, tuple[str, ...]], *outputs: str
-) -> Outcomes[int]:
+) -> Outcomes[Received]:
     """Fetch the results of a run from hosts with some content."""
     run = Run(RUN_ID, "j", "command", len(roles) > 1, roles, outputs or ("outputs",), 0)
     located = LocatedRun(run, tuple(example_host(int(name[-1])) for name in roles))
@@ -95,7 +107,9 @@ def test_outputs_logs_and_state_of_one_host(tmp_path: Path) -> None:
         "outputs/sub/b": "22",
     }
     assert results.list_outputs(tmp_path / "run") == ("outputs/a", "outputs/sub/b")
-    assert outcomes.successful_values() == [len("log of ml-0") + sum(map(len, STATE.values())) + 3]
+    received = len("log of ml-0") + sum(map(len, STATE.values())) + 3
+    assert outcomes.successful_values() == [Received(received)]
+    assert results.left_out_warning(outcomes.successful_values()) == ""
     assert hosts.timeouts_s == {"log": 600, "state": 60, "out": 3600}
 
 
@@ -115,7 +129,7 @@ def test_outputs_of_several_hosts_are_in_a_folder_each_and_state_is_that_of_the_
     }
     assert received["versions.txt"] == "numpy==2.1\n"
     assert {f"logs/ml-{number}.main.log" for number in range(3)} < received.keys()
-    assert outcomes["ml-2"].unwrap() == len("log of ml-2")
+    assert outcomes["ml-2"].unwrap() == Received(len("log of ml-2"))
 
 
 def test_several_outputs_are_in_a_folder_each(tmp_path: Path) -> None:
@@ -130,6 +144,39 @@ def test_several_outputs_are_in_a_folder_each(tmp_path: Path) -> None:
     assert {"outputs/models/m", "outputs/plots/p"} < files(tmp_path).keys()
 
 
+def test_outputs_that_end_alike_are_in_folders_of_their_whole_paths(tmp_path: Path) -> None:
+    """The others stay where they were fetched until now."""
+    outputs = ("a/out", "b/out", "plots/p", "x/b")
+    content = {
+        **logs("ml-0"),
+        ("ml-0", f"{TOP}/state"): STATE,
+        **{("ml-0", f"{TOP}/workdir/{output}"): {"file": output} for output in outputs},
+    }
+    fetch(tmp_path, content, {"ml-0": MAIN}, *outputs)
+
+    fetched = {name: text for name, text in files(tmp_path).items() if name.startswith("outputs")}
+    names = ("a/out", "b/out", "p", "x/b")
+    assert fetched == {f"outputs/{name}/file": output for name, output in zip(names, outputs, strict=True)}
+
+
+def test_what_is_left_out_of_the_outputs_is_one_line(tmp_path: Path) -> None:
+    links = {f"link{number}\x1b[2J": "../x" * 100 for number in range(2000)}
+    content = {
+        **logs("ml-0", "ml-1"),
+        ("ml-0", f"{TOP}/state"): STATE,
+        ("ml-0", f"{TOP}/workdir/outputs"): {"a": "1", "link": "sub"},
+        ("ml-1", f"{TOP}/workdir/outputs"): links,
+    }
+    received = fetch(tmp_path, content, {"ml-0": MAIN, "ml-1": MAIN}).successful_values()
+
+    line = results.left_out_warning(received)
+    assert line.startswith(
+        r"not fetched: 'outputs/ml-0/link: a link to sub', 'outputs/ml-1/link0\x1b[2J: a link to ../x"
+    )
+    assert line.endswith(" and 1,998 more (only files, and links to files in the same output)")
+    assert len(line) < 500
+
+
 def test_without_outputs_the_logs_are_fetched_and_any_other_error_is_the_hosts(tmp_path: Path) -> None:
     content = {
         **logs("ml-0", "ml-1"),
@@ -138,7 +185,7 @@ def test_without_outputs_the_logs_are_fetched_and_any_other_error_is_the_hosts(t
     }
     outcomes = fetch(tmp_path, content, {"ml-0": MAIN, "ml-1": MAIN})
 
-    assert outcomes["ml-0"].unwrap() == len("log of ml-0") + sum(map(len, STATE.values()))
+    assert outcomes["ml-0"].unwrap() == Received(len("log of ml-0") + sum(map(len, STATE.values())))
     assert (tmp_path / "outputs/ml-0").is_dir()
     assert [str(error) for error in outcomes.errors.values()] == ["ml-1: no room"]
     assert "logs/ml-1.main.log" in files(tmp_path)

@@ -14,7 +14,7 @@ from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.services.jobs import JobService
-from tests.support.jobs.own_machines import SLEEP_S, Desktop, desktop, is_sleeping, machines, write_job
+from tests.support.jobs.own_machines import SLEEP_S, WRITE_RANK, Desktop, desktop, is_sleeping, machines, write_job
 from tests.support.localcloud.clients import wait_until
 
 __all__ = ["desktop", "machines"]
@@ -23,6 +23,7 @@ TWO = ["ml-0", "ml-1"]
 
 
 def test_a_job_is_installed_run_followed_and_fetched(desktop: Desktop) -> None:
+    write_job(desktop.job, multi=f"{WRITE_RANK}; ln -s /etc outputs/etc")
     jobs = desktop.service
     installed, again = jobs.install(TWO), jobs.install(TWO)
     handle = jobs.start(multi=True, names=TWO)
@@ -36,6 +37,8 @@ def test_a_job_is_installed_run_followed_and_fetched(desktop: Desktop) -> None:
     assert sorted(lines) == [("ml-0", "rank 0 of 2"), ("ml-1", "rank 1 of 2")]
     assert (result.run_id, record.run_id, record.state) == (handle.run_id, handle.run_id, "done")
     assert record.outputs == ("outputs/ml-0/rank.txt", "outputs/ml-1/rank.txt")
+    left_out = "'outputs/ml-0/etc: a link to /etc', 'outputs/ml-1/etc: a link to /etc'"
+    assert record.problems == (f"not fetched: {left_out} (only files, and links to files in the same output)",)
     assert record.cost_usd == 0
     assert record.timings.keys() == {"install", "job"}
     assert sorted(jobs.logs(handle.run_id)) == sorted(lines)

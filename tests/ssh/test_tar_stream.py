@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,15 +176,21 @@ def test_links_to_files_inside_become_files_and_others_are_left_out(
     (out / "data").symlink_to("/etc")
     (out / "passwd").symlink_to("../../../../../../../etc/passwd")
     (out / "loop").symlink_to("loop")
+    os.mkfifo(out / "pipe")
+    # By its descriptor: the path of a socket may have 107 characters only.
+    folder = os.open(out, os.O_RDONLY)
     left_out: dict[str, str] = {}
 
-    ssh_client.fetch(lab.host(), "linked", tmp_path, on_skipped=left_out.__setitem__)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"/proc/self/fd/{folder}/some server")
+        os.close(folder)
+        ssh_client.fetch(lab.host(), "linked", tmp_path, on_skipped=left_out.__setitem__)
 
     names = ["best.ckpt", "last.ckpt", "steps/9.ckpt", "steps/hard.ckpt", "steps/up.ckpt"]
     assert content(tmp_path) == dict.fromkeys(names, b"weights")
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
-    assert sorted(left_out) == ["data", "loop", "passwd"]
-    assert left_out["data"] == "a link to /etc"
+    assert sorted(left_out) == ["data", "loop", "passwd", "pipe", "some server"]
+    assert (left_out["data"], left_out["some server"]) == ("a link to /etc", "a socket")
 
 
 @pytest.mark.parametrize("name", ["/tmp/stratus-evil", "../evil", "a/../../evil", "..", "a/../b"])
