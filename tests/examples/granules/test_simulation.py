@@ -11,7 +11,9 @@ import pytest
 from granules import caliop, collocation, file_names, geodesy, viirs
 from granules.caliop import CLEAR
 from granules.viirs import BANDS, Window
-from simulation import orbit, radiative_transfer
+from simulation import granule_extras, orbit, radiative_transfer, synthetic_granules
+from simulation.granule_extras import Extras
+from simulation.synthetic_granules import GranuleSize
 
 
 def test_every_synthetic_file_is_marked(pair_folder: Path, granule: Any, pair: file_names.GranulePair) -> None:
@@ -70,3 +72,39 @@ def test_lidar_and_swath_observe_the_same_atmosphere(pair_folder: Path) -> None:
     assert clear.sum() > 5
     assert high.sum() > 5
     assert np.nanmean(kelvin[clear]) > np.nanmean(kelvin[high]) + 5.0
+
+
+def test_additions_leave_the_other_files_as_they_are(tmp_path: Path) -> None:
+    """Granules, and with them the hashes of models and maps, do not depend on the options that add files."""
+    size = GranuleSize(64, 48, 100)
+    list(synthetic_granules.write_pairs(tmp_path / "plain", count=2, size=size, seed=3))
+    list(granule_extras.write_pairs(tmp_path / "none", Extras(), count=2, size=size, seed=3))
+    list(granule_extras.write_pairs(tmp_path / "more", Extras(five_km=True), count=2, size=size, seed=3))
+
+    plain, none, more = (
+        {path.name: path for path in (tmp_path / name).iterdir()} for name in ("plain", "none", "more")
+    )
+    assert set(plain) == set(none) == {name for name in more if "05kmMLay" not in name}
+    assert len(more) == len(plain) + 2
+    for name, path in plain.items():
+        if name.endswith(".nc"):
+            assert path.read_bytes() == none[name].read_bytes() == more[name].read_bytes()
+        else:
+            # HDF4 stores the path of a file in it, so its content is compared.
+            tracks = [caliop.read_track(found[name], label=name) for found in (plain, none, more)]
+            assert all(np.array_equal(track.track.time, tracks[0].track.time) for track in tracks)
+            assert all(np.array_equal(track.layers.flags, tracks[0].layers.flags) for track in tracks)
+
+
+def test_every_second_granule_is_at_night_on_request(tmp_path: Path) -> None:
+    paths = list(
+        granule_extras.write_pairs(tmp_path, Extras(night=True), count=2, size=GranuleSize(32, 32, 60), seed=1)
+    )
+
+    zeniths = []
+    for path in paths:
+        geolocation = path.with_name(path.name.replace("VNP02", "VNP03"))
+        with viirs.open_granule(path, geolocation, label="granule") as granule:
+            zeniths.append(granule.geometry(granule.whole).angles["solar_zenith"])
+    assert zeniths[0].max() < 85.0 < 95.0 < zeniths[1].min()
+    assert sorted(path.name[-5] for path in tmp_path.glob("CAL*")) == ["D", "N"]
