@@ -206,6 +206,20 @@ def test_folders_above_folders_files_and_links_are_made(tmp_path: Path) -> None:
     assert unpacked.files == {"d/e/f": b"1", "g/h/i": b"1"}
 
 
+def test_a_folder_replaces_a_link_and_nothing_above_the_destination_is_replaced(tmp_path: Path) -> None:
+    outside, inside, file = tmp_path / "outside", tmp_path / "inside", tmp_path / "file"
+    outside.mkdir()
+    inside.mkdir()
+    (inside / "d").symlink_to(outside)
+    file.write_bytes(b"1")
+
+    assert Unpacked(inside, member("d", type=tarfile.DIRTYPE), member("d/f", b"1")).files == {"d/f": b"1"}
+    assert list(outside.iterdir()) == []
+    with pytest.raises(OSError, match="file"):
+        make_folder(file / "top/folder", file / "top")
+    assert file.read_bytes() == b"1"
+
+
 def test_hosts_make_a_folder_at_the_same_time(tmp_path: Path) -> None:
     hosts = 4
     for number in range(50):
