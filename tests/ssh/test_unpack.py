@@ -304,8 +304,10 @@ def test_a_folder_is_unpacked_as_it_was_packed_and_an_error_of_packing_is_raised
 
     assert (target / "file").read_bytes() == b"1" * 200_000
     assert (target / "empty").is_dir()
-    with pytest.raises(OSError, match="none"):
-        list(pack(tmp_path / "none"))
+    # Often: its thread may end before or after the reader sees the end of the data.
+    for _ in range(100):
+        with pytest.raises(OSError, match="none"):
+            list(pack(tmp_path / "none"))
 
 
 def test_the_budget_without_settings_is_that_of_the_settings() -> None:
