@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval import features, scenes
+from retrieval import scenes
 from retrieval.scenes import Scene
-from retrieval.tasks import SceneSplit
+from retrieval.tasks import SceneSplit, block_features
 
 from boosting.members import TARGETS, Stage
 
@@ -21,12 +21,6 @@ def rows_with_margin(scene: Scene, split: SceneSplit, first: int, last: int) -> 
     """Return the range of rows whose maps the context of some rows uses."""
     reach = split.footprint.context
     return max(first - reach, 0), min(last + reach, scene.shape[0])
-
-
-def block_features(scene: Scene, split: SceneSplit, first: int, last: int) -> NDArray[np.float32]:
-    """Return the features of the first stage for some rows of a scene."""
-    bands = scene.reflectance(first, last, halo=split.footprint.halo)
-    return features.compute(bands, scene.geometry(), split.footprint)
 
 
 def surround(maps: NDArray[np.float32], rows: NDArray[np.intp], reach: int) -> NDArray[np.float32]:

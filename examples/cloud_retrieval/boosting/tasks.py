@@ -158,7 +158,7 @@ def predict_planes(
             table, around = context.whole_context(scene, split, model.stages[0], first, last)
             values = model.stages[1].predict(np.hstack([table, around]))
         else:
-            table = context.block_features(scene, split, first, last)
+            table = tasks.block_features(scene, split, first, last)
             values = model.stages[0].predict(table)
         own = own_values(table, split)
         return name_planes(model, values, is_outside(model, own)) | alone_planes(model.alone, own, tested)

@@ -70,18 +70,25 @@ class Footprint:
         return patch + (2 * (2 * len(self.windows) + 2 + 2) if self.windows else 0) + contrast + 3
 
 
-def compute(bands: Plane, geometry: tuple[float, float, float], footprint: Footprint) -> FeatureTable:
+def compute(
+    bands: Plane,
+    geometry: tuple[float, float, float],
+    footprint: Footprint,
+    pixels: NDArray[np.intp] | slice = slice(None),
+) -> FeatureTable:
     """Return the features of a block of rows, one line per pixel.
 
     :param bands: reflectances (2, rows + 2 halo, columns), with the halo above and below.
     :param geometry: solar zenith, viewing zenith (degrees), albedo.
+    :param pixels: flat indices of the pixels that are wanted; default: all.
     """
     halo = footprint.halo
     padded = np.pad(bands, ((0, 0), (0, 0), (halo, halo)), mode="reflect") if halo else bands
     rows, columns = bands.shape[1] - 2 * halo, bands.shape[2]
-    table = np.empty((rows * columns, footprint.count), dtype=np.float32)
+    count = rows * columns if isinstance(pixels, slice) else len(pixels)
+    table = np.empty((count, footprint.count), dtype=np.float32)
     for index, plane in enumerate(iter_feature_planes(padded, footprint)):
-        table[:, index] = plane.ravel()
+        table[:, index] = plane.ravel()[pixels]
     table[:, -3:] = geometry
     return table
 

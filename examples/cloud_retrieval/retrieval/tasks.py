@@ -167,15 +167,17 @@ def compute_rows(
         low, high = np.searchsorted(indices, [start, last * scene.shape[1]])
         in_block = indices[low:high] - start
         truth = [scene.truth_values(part, first, last).ravel()[in_block] for part in scenes.TRUTH]
-        parts.append((block_features(scene, split, first, last)[in_block], *truth))
+        parts.append((block_features(scene, split, first, last, in_block), *truth))
     columns = [np.concatenate(values) for values in zip(*parts, strict=True)]
     return columns[0], columns[1], columns[2]
 
 
-def block_features(scene: Scene, split: SceneSplit, first: int, last: int) -> NDArray[np.float32]:
-    """Return the features of some rows of a scene."""
+def block_features(
+    scene: Scene, split: SceneSplit, first: int, last: int, pixels: NDArray[np.intp] | slice = slice(None)
+) -> NDArray[np.float32]:
+    """Return the features of some rows of a scene, or of some of their pixels; see :func:`features.compute`."""
     bands = scene.reflectance(first, last, halo=split.footprint.halo)
-    return features.compute(bands, scene.geometry(), split.footprint)
+    return features.compute(bands, scene.geometry(), split.footprint, pixels)
 
 
 def summarize_sample(sample: TrainingSample) -> tuple[SceneInfo, int, int, int, int]:

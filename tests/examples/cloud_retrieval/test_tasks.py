@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from retrieval import scenes, tasks
+from retrieval import features, scenes, tasks
 from retrieval.features import Footprint
 from retrieval.scenes import SceneError
 from retrieval.tasks import SceneRef, SceneSplit
@@ -62,6 +62,16 @@ def test_an_unusable_scene_is_one_line_with_file_and_problem(
 
     assert str(caught.value).startswith(f"{path}: {message}")
     assert "\n" not in str(caught.value)
+
+
+def test_features_of_some_pixels_are_those_of_the_whole_block() -> None:
+    bands, footprint = np.random.default_rng(1).random((2, 24, 15)), Footprint(3, contrast=True)
+    pixels = np.array([0, 7, 8, 200])
+
+    some, every = (features.compute(bands, (60.0, 0.0, 0.05), footprint, part) for part in (pixels, slice(None)))
+
+    assert (some == every[pixels]).all()
+    assert len(every) == 14 * 15
 
 
 def test_a_scene_too_small_for_test_tiles_is_refused(tmp_path: Path) -> None:
