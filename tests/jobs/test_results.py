@@ -146,7 +146,7 @@ def test_several_outputs_are_in_a_folder_each(tmp_path: Path) -> None:
 
 def test_outputs_that_end_alike_are_in_folders_of_their_whole_paths(tmp_path: Path) -> None:
     """The others stay where they were fetched until now."""
-    outputs = ("a/out", "b/out", "plots/p", "x/b")
+    outputs = ("a/out", "b/out", "plots/p", "x/b", "y/plots")
     content = {
         **logs("ml-0"),
         ("ml-0", f"{TOP}/state"): STATE,
@@ -155,7 +155,7 @@ def test_outputs_that_end_alike_are_in_folders_of_their_whole_paths(tmp_path: Pa
     fetch(tmp_path, content, {"ml-0": MAIN}, *outputs)
 
     fetched = {name: text for name, text in files(tmp_path).items() if name.startswith("outputs")}
-    names = ("a/out", "b/out", "p", "x/b")
+    names = ("a/out", "b/out", "p", "x/b", "plots")
     assert fetched == {f"outputs/{name}/file": output for name, output in zip(names, outputs, strict=True)}
 
 

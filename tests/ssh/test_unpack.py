@@ -24,6 +24,7 @@ from orchestrator.ssh.tar_stream import (
     UnpackBudget,
     make_folder,
     pack,
+    skip_sockets,
     unpack,
 )
 
@@ -211,13 +212,22 @@ def test_a_folder_replaces_a_link_and_nothing_above_the_destination_is_replaced(
     outside.mkdir()
     inside.mkdir()
     (inside / "d").symlink_to(outside)
+    (inside / "e").symlink_to("nothing")
     file.write_bytes(b"1")
 
-    assert Unpacked(inside, member("d", type=tarfile.DIRTYPE), member("d/f", b"1")).files == {"d/f": b"1"}
+    unpacked = Unpacked(inside, member("d", type=tarfile.DIRTYPE), member("d/f", b"1"), member("e/f", b"2"))
+    assert unpacked.files == {"d/f": b"1", "e/f": b"2"}
     assert list(outside.iterdir()) == []
     with pytest.raises(OSError, match="file"):
         make_folder(file / "top/folder", file / "top")
     assert file.read_bytes() == b"1"
+
+
+def test_sockets_are_named_whatever_bytes_their_names_have() -> None:
+    skipped: dict[str, str] = {}
+    skip_sockets(b"tar: ./a\xff: socket ignored\ntar: b c: socket ignored\n", skipped.__setitem__)
+
+    assert skipped == {"a\ufffd": "a socket", "b c": "a socket"}
 
 
 def test_hosts_make_a_folder_at_the_same_time(tmp_path: Path) -> None:
