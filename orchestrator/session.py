@@ -128,6 +128,7 @@ class Session:
             on_event=context.on_event,
             clock=context.clock,
             runs_folder=runs,
+            folder_list=self.context.home / "run-folders",
             # Not before it is needed: the folder's name contains the caller's identity, which takes a call to AWS.
             logs_folder=lambda: context.folder / "logs",
             timings=timings,

@@ -62,6 +62,7 @@ API: dict[type, list[str]] = {
         "record_install(installs, failed, seconds, job=None)",
         "runs()",
         "start(*, multi, folder=None, names=())",
+        "started_in(run_ids)",
     ],
     HostService: [
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
@@ -44,6 +44,7 @@ class TerminateReport:
         stay for them.
     :param not_fetched: ids of runs on the terminated instances whose results were not fetched, as far as this computer
         knows.
+    :param started_in: run id -> folder, of those that were started in another folder than the present one.
     :param same_role: what was launched with the caller's role, but not as this owner; it is never touched unasked.
     :param may_be_own: True if nothing on this computer tells whether some of that is the caller's.
     """
@@ -60,6 +61,7 @@ class TerminateReport:
     not_fetched: tuple[str, ...] = ()
     same_role: tuple[SameRoleOwner, ...] = ()
     may_be_own: bool = False
+    started_in: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def terminated_ids(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from orchestrator.jobs import (
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.records.run_folders import RunFolders
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
 from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
@@ -64,6 +65,7 @@ class JobContext:
     """Everything that use cases on jobs need besides hosts.
 
     :param runs_folder: folder that runs are fetched into.
+    :param folder_list: file that lists the folders of all runs of this computer; None without one.
     :param logs_folder: returns the folder of the hosts' install logs.
     :param run_cost: returns what hosts (names) cost for some seconds.
     :param registry_login: returns the login that one of some images needs, or None.
@@ -85,6 +87,7 @@ class JobContext:
     on_spot_reclaim: Callable[[Sequence[str]], None]
     environ: Mapping[str, str] = field(repr=False)
     instance_states: Callable[[], Mapping[str, str]] | None = None
+    folder_list: Path | None = None
 
 
 def _ignore(_hosts: Sequence[str]) -> None:
@@ -108,6 +111,7 @@ class JobService:
             context.registry_login,
             context.timings.record_install,
         )
+        self._folders = RunFolders(context.runs_folder, context.folder_list, self._warn)
         # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
         self._started: dict[str, LocatedRun] = {}
 
@@ -237,23 +241,16 @@ class JobService:
         return record.past_runs(self.context.runs_folder)
 
     def not_fetched(self, instance_ids: Collection[str]) -> tuple[str, ...]:
-        """Return the ids of the runs on some instances that were started here and not fetched after their end.
-
-        Reads the records of this computer only.
-        """
-        try:
-            return tuple(folder.name for folder in record.not_fetched(self.context.runs_folder, instance_ids))
-        except OSError as error:
-            # Terminating must not fail for a folder of this computer.
-            self._warn(f"{self.context.runs_folder}: cannot be read: {error.strerror or error}")
-            return ()
+        """Return the ids of the runs on some instances, in any folder of this computer, not fetched after their end."""
+        return self._folders.not_fetched(instance_ids)
 
     def note_stopped(self, instance_ids: Collection[str]) -> tuple[str, ...]:
-        """Return the ids of the runs on stopped instances that were started here and not known to have ended.
+        """Return the ids of the runs that stopping instances has ended, and note their end; each is named once."""
+        return self._folders.note_stopped(instance_ids, self.clock.now())
 
-        From now on they are: a run does not survive a stop.
-        """
-        return tuple(record.note_stopped(self.context.runs_folder, instance_ids, self.clock.now()))
+    def started_in(self, run_ids: Collection[str]) -> dict[str, str]:
+        """Return run id -> folder in which it was started, of those that were started in another one."""
+        return self._folders.started_in(run_ids)
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
@@ -350,6 +347,7 @@ class JobService:
         instances = {host.name: host.identity for host in members}
         timings = self.context.timings.read(plan.spec.name)
         record.start_record(folder, plan, self.context.settings, timings, self.clock.now(), instances)
+        self._folders.note_own()
         record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
 
     def _handle_failure(self, located: LocatedRun, exits: parallel.Outcomes[TaskExit]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
@@ -176,7 +176,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     listed: Lines = [f"  {'   '.join(gone)}"] if gone else []
     listed += _not_yours(report.other_owners)
     listed += [] if report.may_be_own else same_role(report.same_role)
-    listed += _not_fetched(report.not_fetched)
+    listed += _not_fetched(report.not_fetched, report.started_in)
     # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed
@@ -188,22 +188,26 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     return [*listed, f"  0 VMs running. {_total(report.spent, bool(report.instances))}".rstrip()]
 
 
-def _not_fetched(run_ids: Sequence[str]) -> list[str]:
+def _not_fetched(run_ids: Sequence[str], started_in: Mapping[str, str]) -> list[str]:
     """Return which results were on the terminated instances only."""
-    text = f"  Not fetched: {_short(run_ids)}. Their results were on the VMs and are deleted."
+    text = f"  Not fetched: {_short(run_ids, started_in)}. Their results were on the VMs and are deleted."
     return [text] if run_ids else []
 
 
-def ended_by_stop(run_ids: Sequence[str]) -> Lines:
-    """Return which runs stopping the instances has ended."""
+def ended_by_stop(run_ids: Sequence[str], started_in: Mapping[str, str]) -> Lines:
+    """Return which runs stopping the instances has ended.
+
+    :param started_in: run id -> folder, of those that were started in another one.
+    """
     fetch = NextStep("FetchResults", run_ids[-1].rsplit("-", 1)[-1])
     after = line(" fetches what it had written, after ", NextStep("StartAll"), ".")
-    return [line(f"  Ended with the VMs, if still running: {_short(run_ids)}. ", fetch, after)]
+    return [line(f"  Ended with the VMs, if still running: {_short(run_ids, started_in)}. ", fetch, after)]
 
 
-def _short(run_ids: Sequence[str]) -> str:
+def _short(run_ids: Sequence[str], started_in: Mapping[str, str]) -> str:
     # The end of an id is what verbs take, and what was shown when the run began.
-    return ", ".join(run_id.rsplit("-", 1)[-1] for run_id in run_ids)
+    folders = {run_id: f" (started in {folder})" for run_id, folder in started_in.items()}
+    return ", ".join(run_id.rsplit("-", 1)[-1] + folders.get(run_id, "") for run_id in run_ids)
 
 
 def _untouched(report: TerminateReport) -> Lines:
@@ -285,6 +289,7 @@ def _(report: TerminateReport) -> Document:
         "usd_spent_range": document(report.spent),
         "elsewhere": document(report.elsewhere),
         "not_fetched": document(report.not_fetched),
+        "started_in": document(report.started_in),
         "same_role": document(report.same_role),
     }
 

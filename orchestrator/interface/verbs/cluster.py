@@ -122,7 +122,8 @@ def terminate(
     session = workspace.session(files=False, only_ending=True)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
         report = session.cluster.terminate(everywhere=everywhere, owner=owner)
-    report = replace(report, not_fetched=session.jobs.not_fetched(report.terminated_ids))
+    not_fetched = session.jobs.not_fetched(report.terminated_ids)
+    report = replace(report, not_fetched=not_fetched, started_in=session.jobs.started_in(not_fetched))
     show(workspace, report)
     if report.remaining:
         raise LeftRunning("Still there:", left=report.remaining, fix=_how_to_terminate(report, owner))
@@ -161,7 +162,7 @@ def stop(workspace: Workspace) -> Sequence[InstanceResult]:
     if ended := session.jobs.note_stopped(stopped):
         from orchestrator.interface.render import cluster
 
-        workspace.console.print(cluster.ended_by_stop(ended))
+        workspace.console.print(cluster.ended_by_stop(ended, session.jobs.started_in(ended)))
     return _show_instances(workspace, results, "was not stopped")
 
 

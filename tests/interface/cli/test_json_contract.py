@@ -51,7 +51,7 @@ KEYS: dict[type, str] = {
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
-    "not_fetched same_role",
+    "not_fetched started_in same_role",
     SameRoleOwner: "owner session machines usd_per_hour",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",
     InstanceResult: "name id state error usd_per_hour_disk_each",

@@ -233,6 +233,9 @@ class FakeJobs:
     def note_stopped(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         return self.not_fetched(instance_ids)
 
+    def started_in(self, run_ids: Sequence[str]) -> dict[str, str]:
+        return {}
+
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         self.state.require_run(run_id)
         lines = FOREIGN_LINES if "foreign" in self.state.bad else ("hello",)
