@@ -115,6 +115,30 @@ def test_jobs_share_contents_but_no_files(vm: ScriptHost, source: Path) -> None:
     assert contents(vm.home / "stratus/jobs/job") == contents(source)
 
 
+def test_data_that_a_run_in_progress_reads_is_not_replaced(vm: ScriptHost, source: Path) -> None:
+    run = vm.home / "stratus/runs/20261120-141203-k3x"
+    (run / "state").mkdir(parents=True)
+    (run / "job.json").write_text('{"start": ["jobs/job", "job", "venv", "data/job/1=data"]}')
+    (run / "state/main.pid").write_text(str(os.getpid()))
+
+    def install(path: str) -> tuple[int, list[str]]:
+        upload = scan(path.replace("/", "."), source, path)
+        status, lines = vm.install([["data", "parcel.sh", upload.name, upload.digest, upload.remote_path]], upload)
+        return status, [line for line in lines if not line.startswith("@@want")]
+
+    assert install("data/job/1")[0] == install("data/job/11")[0] == install("jobs/job")[0] == 0
+    (source / "run.py").write_text("new")
+    status, lines = install("data/job/1")
+    assert (status, states(lines)) == (1, ["data failed"])
+    assert f"the data has changed, but {run.name}, which goes on, reads the data on this VM" in lines
+    assert (vm.home / "stratus/data/job/1/run.py").read_bytes() == b"print(1)\n"
+    assert install("data/job/11")[0] == install("jobs/job")[0] == 0
+
+    (run / "state/main.rc").write_text("0\n")
+    assert install("data/job/1")[0] == 0
+    assert (vm.home / "stratus/data/job/1/run.py").read_text() == "new"
+
+
 def test_a_folder_of_an_earlier_version_is_used_as_it_is(vm: ScriptHost, source: Path) -> None:
     """Without an index, files are compared by their content."""
     send(vm, source)
