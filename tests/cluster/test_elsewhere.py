@@ -182,10 +182,14 @@ def test_the_price_is_that_of_all_that_is_billed(simulate: Simulate, old: str, n
 def test_the_price_is_unknown_of_spot_vms_in_a_region_whose_spot_prices_are_not_requested(simulate: Simulate) -> None:
     project = simulate(cluster="market = spot")
     launched(project)
+    # What the launch has looked up may be out of date.
+    (project.folder / "laptop/prices.json").unlink()
 
     (same_region,) = elsewhere.find(edited(project, *EDITS[0]).session().context)
+    calls = project.count_calls("DescribeSpotPriceHistory")
     (other_region,) = elsewhere.find(edited(project, *EDITS[1]).session().context)
 
+    assert project.count_calls("DescribeSpotPriceHistory") == calls > 0
     assert same_region.usd_per_hour
     assert other_region.summary.endswith(", price unknown")
 
