@@ -8,7 +8,7 @@ from datetime import datetime
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
-from orchestrator.cluster.status import ClusterStatus, InstanceStatus, last_expiry
+from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
@@ -164,10 +164,16 @@ def _changed(result: InstanceResult) -> str:
 
 
 def _after_start(results: Sequence[InstanceResult], now: datetime) -> Text:
-    expiry = last_expiry(result.expires_at for result in results)
-    pronoun = "It shuts" if len(results) == 1 else "They shut"
-    end = f"{pronoun} down automatically {units.ends(expiry, now)}.  " if expiry else ""
-    return line(f"  {end}Next: ", NextStep("RunSingleVMComputing"))
+    ends = sorted((result.expires_at, result.name) for result in results if result.expires_at)
+    run = NextStep("RunSingleVMComputing")
+    if len(ends) < len(results):
+        return line("  Next: ", run)
+    # The first end is the one that a run on all of them has to be over by.
+    first, name = ends[0]
+    shutdown = f"down automatically {units.ends(first, now)}"
+    if first == ends[-1][0]:
+        return line(f"  {'It shuts' if len(results) == 1 else 'They shut'} {shutdown}.  Next: ", run)
+    return line(f"  {name} shuts {shutdown}, others later: ", NextStep("Status"), " shows each.  Next: ", run)
 
 
 @lines.register(TerminateReport)

@@ -43,7 +43,7 @@ def test_vms_that_were_stopped_or_running_before_are_named_as_such() -> None:
 
 def test_after_a_start_the_automatic_shutdown_and_the_next_verb_are_shown() -> None:
     started = InstanceResult("ml-0", "i-1", "running", expires_at=NOW + timedelta(hours=8))
-    last = rendered([started, replace(started, name="ml-1", expires_at=NOW + timedelta(hours=7))])[-1]
+    last = rendered([started, replace(started, name="ml-1")])[-1]
 
     assert last.startswith("  They shut down automatically at ")
     assert last.endswith("(in 8 h).  Next: RunSingleVMComputing()")
@@ -61,3 +61,12 @@ def test_the_shell_reminds_of_vms_stopped_for_longer_than_vms_may_run() -> None:
     ]
     assert stopped.reminder(status(*vms), 80) == []
     assert "has been stopped" in texts(stopped.reminder(status(stopped_machine("ml-1", 74)), 8))[0]
+
+
+def test_vms_that_end_at_different_times_are_told_by_the_first_end() -> None:
+    later = InstanceResult("ml-0", "i-0", "running", expires_at=NOW + timedelta(hours=8))
+    first = InstanceResult("ml-1", "i-1", "running", expires_at=NOW + timedelta(hours=2))
+    *_, last = rendered([later, first])
+
+    assert last.startswith("  ml-1 shuts down automatically at ")
+    assert last.endswith("(in 2 h), others later: Status() shows each.  Next: RunSingleVMComputing()")
