@@ -220,7 +220,7 @@ class Session:
         self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0), loaded)
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
-        handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready])
+        handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready], follow=True)
         on_start(handle)
         self.jobs.follow(handle.run_id, on_line=on_line)
         return self.jobs.fetch(handle.run_id)

@@ -61,7 +61,7 @@ API: dict[type, list[str]] = {
         "note_stopped(instance_ids)",
         "record_install(installs, failed, seconds, job=None)",
         "runs()",
-        "start(*, multi, folder=None, names=())",
+        "start(*, multi, folder=None, names=(), follow=False)",
         "started_in(run_ids)",
     ],
     HostService: [

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
+from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import host_names, instance_tags, key_pairs
 from orchestrator.aws.ec2 import instances as ec2_instances
@@ -19,6 +20,9 @@ from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.host_keys import HostKeyRotation
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import CommandResult
 
 
 @dataclass(frozen=True)
@@ -190,9 +194,16 @@ class Inventory:
         self.context.ssh.wait_until_ready(host, timeout_s=self.context.settings.ssh.ready_timeout)
         return self.rotate_host_key(host)
 
-    def rotate_host_key(self, host: Host) -> Host:
-        """Return a host with a host key of its own; unchanged if it has one. `all_ready` has to follow."""
-        return self._key_rotation(host)
+    def first_command(self, host: Host) -> str:
+        """Return the command that a host that has just booted is tried with; its result is for `rotate_host_key`."""
+        return self._key_rotation.first_command(host)
+
+    def rotate_host_key(self, host: Host, first_result: CommandResult | None = None) -> Host:
+        """Return a host with a host key of its own; unchanged if it has one. `all_ready` has to follow.
+
+        :param first_result: of the first command, if that was run already.
+        """
+        return self._key_rotation(host, first_result)
 
     def all_ready(self) -> None:
         """Remove the launch's host key from the tags of the hosts that were rotated, with one call for all."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2 import waiters
@@ -23,6 +23,9 @@ from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.hosts import parallel
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import CommandResult
 
 T = TypeVar("T")
 
@@ -42,7 +45,7 @@ class HostStartup:
 
     :param pending_s: from the request to the state running.
     :param boot_s: from there to the first answer of SSH.
-    :param ssh_s: of one command's round trip.
+    :param ssh_s: of the first command.
     """
 
     name: str
@@ -207,8 +210,9 @@ class ReadinessWaiter:
         instance, pending_s = self._phase(name, "pending", wait_running)
         host = self.inventory.host(self._with_tags(instance))
         boot_s = self._phase(name, "boot", lambda: self._wait_for_ssh(host))
-        ssh_s = self._phase(name, "ssh", lambda: self._run_first_command(host))
-        return HostStartup(name, instance.zone, pending_s, boot_s, ssh_s), self.inventory.rotate_host_key(host)
+        result = self._phase(name, "ssh", lambda: self._run_first_command(host))
+        startup = HostStartup(name, instance.zone, pending_s, boot_s, result.seconds)
+        return startup, self.inventory.rotate_host_key(host, result)
 
     def _with_tags(self, running: Instance) -> Instance:
         """Return an instance with the tags that it was launched with: EC2 may not show them yet."""
@@ -223,17 +227,14 @@ class ReadinessWaiter:
             failure_reason=lambda: self.health.failure_reason(host.identity),
         )
 
-    def _run_first_command(self, host: Host) -> float:
-        """Run a command, and again while it fails: sshd accepts connections before logins work, and a boot is slow.
-
-        :return: seconds of the one that succeeded.
-        """
-        context = self.inventory.context
+    def _run_first_command(self, host: Host) -> CommandResult:
+        """Run a command, and again while it fails: sshd accepts connections before logins work, and a boot is slow."""
+        context, command = self.inventory.context, self.inventory.first_command(host)
         error = HostError("the first command was not tried", where=host.name)
         for _ in context.clock.attempts(context.settings.ssh.ready_timeout, FIRST_COMMAND_BACKOFF):
             try:
-                result = context.ssh.run(host, "true", timeout_s=FIRST_COMMAND_TIMEOUT_S)
-                return result.raise_if_failed("the first command").seconds
+                result = context.ssh.run(host, command, timeout_s=FIRST_COMMAND_TIMEOUT_S)
+                return result.raise_if_failed("the first command")
             except HostError as failure:
                 error = failure
                 if isinstance(failure, ConnectError) and failure.kind in ("host-key", "key-file"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import gzip
 import shlex
 import tarfile
 from collections.abc import Mapping
@@ -62,18 +62,26 @@ def bundle_command(name: str, *args: str) -> str:
     return shlex.join(["sh", "-c", text("unpack.sh"), name, *args])
 
 
-def bundle(files: Mapping[str, bytes]) -> bytes:
-    """Return files in the format of :func:`bundle_command`: a line with a length, then a gzip tar of that length."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            # For the owner only: bundles contain keys and environments of jobs.
-            info.size, info.mode = len(data), 0o600
-            archive.addfile(info, io.BytesIO(data))
-    body = buffer.getvalue()
+def bundle(files: Mapping[str, bytes], *parts: bytes) -> bytes:
+    """Return files in the format of :func:`bundle_command`: a line with a length, then a gzip tar of that length.
+
+    :param parts: further files, as of :func:`bundle_part`.
+    """
+    body = b"".join((*parts, bundle_part(files), gzip.compress(bytes(2 * tarfile.BLOCKSIZE), mtime=0)))
     # The length comes first, because standard input continues after the bundle.
     return b"%d\n" % len(body) + body
+
+
+def bundle_part(files: Mapping[str, bytes]) -> bytes:
+    """Return files as a part of bundles: what several hosts get is compressed once."""
+    blocks: list[bytes] = []
+    for name, data in files.items():
+        info = tarfile.TarInfo(name)
+        # For the owner only: bundles contain keys and environments of jobs.
+        info.size, info.mode = len(data), 0o600
+        blocks += [info.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+    # A gzip file may have several members, and a tar several parts, as long as only the last one has the end mark.
+    return gzip.compress(b"".join(blocks), compresslevel=6, mtime=0)
 
 
 def scripts(names: tuple[str, ...], *, folder: str = "") -> dict[str, bytes]:

@@ -22,7 +22,7 @@ from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 
 if TYPE_CHECKING:
-    from orchestrator.ssh import SshClient
+    from orchestrator.ssh import CommandResult, SshClient
 
 SCRIPT_TIMEOUT_S = 20.0
 """For one round trip with a healthy host, ssh-keygen included."""
@@ -100,17 +100,23 @@ class HostKeyRotation:
     clock: Clock
     rotated: list[str] = field(default_factory=list)
 
-    def __call__(self, host: Host) -> Host:
+    def first_command(self, host: Host) -> str:
+        """Return the first command on a host: the begin of the rotation, so that it takes no round trip of its own."""
+        return remote_scripts.inline_command("rotate.sh", "stage", host.boot_key) if host.boot_key else "true"
+
+    def __call__(self, host: Host, first_result: CommandResult | None = None) -> Host:
         """Return the host with its new key pinned; unchanged when it has one already or cannot get one.
 
         A failed rotation is reported as a warning; it does not fail the launch.
+
+        :param first_result: of the first command; None runs it.
         """
         if not host.boot_key:
             return host
         started = self.clock.monotonic()
         self.on_event(Event(host.name, "hostkey", "start"))
         try:
-            rotated_host = self._rotate(host)
+            rotated_host = self._rotate(host, first_result)
         except _RotationFailed as reason:
             self.on_event(Event(host.name, "hostkey", "unchanged", self.clock.monotonic() - started))
             message = f"still has the host key of its launch: {reason}"
@@ -127,11 +133,12 @@ class HostKeyRotation:
         del self.rotated[: len(instance_ids)]
         return instance_ids
 
-    def _rotate(self, host: Host) -> Host:
-        state, key = self._run_script(host, "stage")
+    def _rotate(self, host: Host, first_result: CommandResult | None) -> Host:
+        state, key = _key_of(first_result) if first_result else self._run(host, self.first_command(host))
         if state == "staged":
             self._tag(host, key)
-            state, current_key = self._run_script(host, "adopt", key)
+            adopt = remote_scripts.inline_command("rotate.sh", "adopt", host.boot_key, key)
+            state, current_key = self._run(host, adopt)
             if current_key != key:
                 # Another computer rotated it at the same time: the key that the host reports as in force counts.
                 self._tag(host, current_key)
@@ -144,20 +151,11 @@ class HostKeyRotation:
             self.known_keys.add(host.identity, key)
         return rotated_host
 
-    def _run_script(self, host: Host, mode: str, *args: str) -> tuple[str, str]:
-        """Return the state that ``rotate.sh`` reports, ``staged`` or ``current``, and the key."""
-        command = remote_scripts.inline_command("rotate.sh", mode, host.boot_key, *args)
+    def _run(self, host: Host, command: str) -> tuple[str, str]:
         try:
-            result = self.ssh_client.run(host, command, timeout_s=SCRIPT_TIMEOUT_S)
+            return _key_of(self.ssh_client.run(host, command, timeout_s=SCRIPT_TIMEOUT_S))
         except HostError as error:
             raise _RotationFailed(error.message) from error
-        marked = [line.split(" ", 1) for line in result.stdout.splitlines() if line.startswith("@@")]
-        values = {fields[0].removeprefix("@@"): fields[-1].strip() for fields in marked}
-        # Output of a host is untrusted: only an ed25519 key is accepted.
-        for state in ("staged", "current"):
-            if values.get(state, "").startswith("ssh-ed25519 "):
-                return state, values[state]
-        raise _RotationFailed(values.get("cannot") or "it did not report its key")
 
     def _tag(self, host: Host, public_key: str) -> None:
         try:
@@ -180,6 +178,17 @@ class HostKeyRotation:
                     break
         assert last_error is not None
         raise _RotationFailed(f"it does not show the new one: {last_error.message}") from last_error
+
+
+def _key_of(result: CommandResult) -> tuple[str, str]:
+    """Return the state that ``rotate.sh`` reports, ``staged`` or ``current``, and the key."""
+    marked = [line.split(" ", 1) for line in result.stdout.splitlines() if line.startswith("@@")]
+    values = {fields[0].removeprefix("@@"): fields[-1].strip() for fields in marked}
+    # Output of a host is untrusted: only an ed25519 key is accepted.
+    for state in ("staged", "current"):
+        if values.get(state, "").startswith("ssh-ed25519 "):
+            return state, values[state]
+    raise _RotationFailed(values.get("cannot") or "it did not report its key")
 
 
 class _RotationFailed(Exception):

@@ -245,11 +245,16 @@ class Installer:
     timeout_s: float = 1800.0
     again: NextStep = INSTALL
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Files of ``install.sh``."""
+        scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
+        return scripts | {"plan": self.plan.plan_file} | self.plan.files
+
     @cached_property
     def _bundle(self) -> bytes:
         # Packed once for all hosts: several threads may compute it, with the same result.
-        scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
-        return remote_scripts.bundle(scripts | {"plan": self.plan.plan_file} | self.plan.files)
+        return remote_scripts.bundle(self.files)
 
     @cached_property
     def _parcels(self) -> dict[str, Parcel]:
@@ -260,6 +265,13 @@ class Installer:
 
         :raises HostError: with the step that failed and the last line of its output.
         """
+        return self.logged(host, self._run)
+
+    def logged(self, host: Host, run: Callable[[Host, OutputParser], int]) -> HostInstall:
+        """Install on one host by running the script with an output parser, which returns the exit status.
+
+        :raises HostError: with the step that failed and the last line of its output.
+        """
         clock = self.ssh.clock
         started_at = clock.monotonic()
         self.log_folder.mkdir(parents=True, exist_ok=True)
@@ -267,7 +279,7 @@ class Installer:
         # Appended: a second install must not erase why the first one failed.
         with log.open("a", encoding="utf-8") as file:
             parser = OutputParser(host.name, clock, self.on_event, lambda line: _write_line(file, line))
-            status = self._run(host, parser)
+            status = run(host, parser)
         if status != 0:
             raise _install_error(host, parser, status, self._worded(parser.fix), log)
         seconds = clock.monotonic() - started_at
@@ -283,13 +295,16 @@ class Installer:
             )
         )
 
+    def requests(self, host: Host) -> HostRequests:
+        """Return what answers the requests of one host."""
+        return HostRequests(host.name, self._parcels, self.plan.login, self.ssh.clock, self.on_event)
+
     def _run(self, host: Host, parser: OutputParser) -> int:
-        requests = HostRequests(host.name, self._parcels, self.plan.login, self.ssh.clock, self.on_event)
         return self.ssh.stream(
             host,
             remote_scripts.bundle_command("install.sh"),
             stdin=self._bundle,
-            respond=requests.respond,
+            respond=self.requests(host).respond,
             on_line=parser.read_line,
             silence_timeout_s=SILENCE_TIMEOUT_S,
             timeout_s=self.timeout_s,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.config.access import left_out_warning
-from orchestrator.core.errors import HostsFailed
+from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
@@ -25,7 +25,10 @@ from orchestrator.install.installer import (
     only_waiting,
 )
 from orchestrator.install.needs import missing_needs
+from orchestrator.install.run_preparation import RunPreparation
+from orchestrator.jobs.runner import RunFiles
 from orchestrator.jobs.spec import JobSpec
+from orchestrator.ssh.line_stream import LineStreams
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings, Settings
@@ -88,15 +91,61 @@ class JobInstalls:
         :param folder: of the run.
         :raises HostsFailed: it could not be installed on all of them.
         """
-        plan = steps.run_plan(self._allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
-        check = replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
-        checked = parallel.for_each(hosts, check, clock=self.ssh.clock)
-        checked.raise_if_failed("the code could not be uploaded")
-        missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
+        if missing := self._missing(self._checker(job, folder), hosts):
+            self._install_missing(job, hosts, missing)
+
+    def prepare_start(self, job: JobSpec, hosts: Sequence[Host], folder: Path, files: RunFiles) -> LineStreams:
+        """Prepare a run as `prepare_run` does, in the sessions in which it is started; return those.
+
+        :param folder: of the run.
+        :param files: of the run.
+        :raises HostsFailed: it could not be prepared on all of them.
+        """
+        checker = self._checker(job, folder)
+
+        def prepare() -> tuple[LineStreams, dict[str, tuple[str, ...]]]:
+            streams = LineStreams()
+            return streams, self._missing(RunPreparation(checker, files, streams), hosts, streams)
+
+        streams, missing = prepare()
         if missing:
-            self.on_event(Event("", "install", "progress", text=installs_first(job.name, _announced(job, missing))))
-            seconds = self._install_first(job, [host for host in hosts if host.name in missing])
-            self.on_event(Event("", "install", "done", seconds, installed(job.name, list(missing))))
+            self._install_missing(job, hosts, missing)
+            streams, missing = prepare()
+        if not missing:
+            return streams
+        errors = {name: HostError(f"no {', '.join(steps)} here", where=name) for name, steps in missing.items()}
+        raise HostsFailed(f"{job.name} is not installed on {len(missing)} of {len(hosts)} VMs", errors)
+
+    def _checker(self, job: JobSpec, folder: Path) -> Installer:
+        """Return the installer of what a run begins with.
+
+        :param folder: of the run.
+        """
+        plan = steps.run_plan(self._allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
+        return replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
+
+    def _missing(
+        self, check: Callable[[Host], HostInstall], hosts: Sequence[Host], streams: LineStreams | None = None
+    ) -> dict[str, tuple[str, ...]]:
+        """Return the steps that hosts lack, by host.
+
+        :param streams: closed unless nothing is missing.
+        """
+        missing: dict[str, tuple[str, ...]] | None = None
+        try:
+            checked = parallel.for_each(hosts, check, clock=self.ssh.clock)
+            checked.raise_if_failed("the code could not be uploaded")
+            missing = {name: outcome.unwrap().missing for name, outcome in checked.items() if outcome.unwrap().missing}
+            return missing
+        # Also on Ctrl-C: hosts wait for the start as long as their input is open.
+        finally:
+            if streams is not None and missing != {}:
+                streams.close()
+
+    def _install_missing(self, job: JobSpec, hosts: Sequence[Host], missing: Mapping[str, Sequence[str]]) -> None:
+        self.on_event(Event("", "install", "progress", text=installs_first(job.name, _announced(job, missing))))
+        seconds = self._install_first(job, [host for host in hosts if host.name in missing])
+        self.on_event(Event("", "install", "done", seconds, installed(job.name, list(missing))))
 
     def _install_first(self, job: JobSpec, hosts: Sequence[Host]) -> float:
         """Install a job, and return how many seconds it took."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
@@ -17,10 +18,13 @@ from orchestrator.hosts import parallel
 from orchestrator.jobs import host_output
 from orchestrator.jobs.host_output import LogReader
 from orchestrator.jobs.query import CLOCK_SLACK
+from orchestrator.jobs.runner import LiveLog
 from orchestrator.jobs.runs import Run, TaskExit
+from orchestrator.ssh.line_stream import heartbeat_limits
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
+    from orchestrator.ssh.line_stream import LineStream
 
 # A followed host sends a heartbeat every five seconds; four missed ones mean that it, or the network, is gone.
 SILENCE_TIMEOUT_S = 20.0
@@ -35,6 +39,8 @@ PERMANENT_ERRORS = ("auth", "host-key", "key-file")
 
 OnLine = Callable[[str, str], None]
 """Called with (host, line)."""
+
+NO_LOGS: Mapping[str, LiveLog] = MappingProxyType({})
 
 PACKAGE_OF_MODULE = {
     "cv2": "opencv-python",
@@ -54,6 +60,7 @@ class Follower:
     """Reader of one host's main task's output, over several connections.
 
     :param line_count: lines read so far; a new connection continues after them.
+    :param live: the output over the connection of the start, which is read first.
     """
 
     host: Host
@@ -61,6 +68,7 @@ class Follower:
     line_count: int = 0
     tail: list[str] = field(default_factory=list)
     reader: LogReader = field(default_factory=LogReader)
+    live: LiveLog | None = None
 
     def read_line(self, line: str) -> None:
         """Read one line of ``follow.sh``."""
@@ -80,17 +88,24 @@ class Follower:
 
 
 def follow(
-    ssh: SshClient, hosts: Sequence[Host], run_id: str, *, on_line: OnLine, lost_timeout_s: float = LOST_TIMEOUT_S
+    ssh: SshClient,
+    hosts: Sequence[Host],
+    run_id: str,
+    *,
+    on_line: OnLine,
+    logs: Mapping[str, LiveLog] = NO_LOGS,
+    lost_timeout_s: float = LOST_TIMEOUT_S,
 ) -> parallel.Outcomes[TaskExit]:
     """Pass on a run's output as it comes, from its start, until its main tasks end.
 
     :param hosts: those with a main task.
     :param on_line: called from one thread per host.
+    :param logs: host -> output over the connection of the start; from other hosts it is requested.
     :param lost_timeout_s: seconds of failing connections after which a host counts as lost.
     """
     return parallel.for_each(
         hosts,
-        lambda host: _follow_host(ssh, Follower(host, on_line), run_id, lost_timeout_s),
+        lambda host: _follow_host(ssh, Follower(host, on_line, live=logs.get(host.name)), run_id, lost_timeout_s),
         clock=ssh.clock,
         # All at once: the exit of a host that had to wait for others would come too late.
         max_workers=len(hosts),
@@ -110,10 +125,14 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
     last_output_at = ssh.clock.monotonic()
     while True:
         line_count = follower.line_count
-        # The new connection sends the line again that the old one may have cut.
-        follower.reader = LogReader(reclaim_time=follower.reader.reclaim_time)
+        # A new connection sends the line again that the old one may have cut.
+        live, follower.live = follower.live, None
+        follower.reader = live.reader if live else LogReader(reclaim_time=follower.reader.reclaim_time)
         try:
-            _stream(ssh, follower, run_id)
+            if live:
+                _read(live.stream, follower)
+            else:
+                _stream(ssh, follower, run_id)
         except ConnectError as error:
             if error.kind in PERMANENT_ERRORS:
                 raise
@@ -126,6 +145,12 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
         if not follower.reader.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
         return follower.task_exit(ssh.clock.now())
+
+
+def _read(stream: LineStream, follower: Follower) -> None:
+    with stream:
+        stream.read(follower.read_line, timeouts=heartbeat_limits(SILENCE_TIMEOUT_S))
+        stream.exit_status()
 
 
 def _stream(ssh: SshClient, follower: Follower, run_id: str) -> None:

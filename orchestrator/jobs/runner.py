@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
@@ -19,15 +19,21 @@ from orchestrator.hosts.commands import script_error
 from orchestrator.jobs import host_output
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.frameworks import registry
-from orchestrator.jobs.host_output import StartOutput
+from orchestrator.jobs.host_output import LogReader, StartOutput
 from orchestrator.jobs.runs import LocatedRun
 from orchestrator.jobs.tasks import Task
+from orchestrator.ssh import CommandResult
+from orchestrator.ssh.line_stream import LineStreams, heartbeat_limits
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
+    from orchestrator.ssh.line_stream import LineStream
 
 SCRIPT_TIMEOUT_S = 60.0
 HOSTS_SHOWN = 6
+
+MAX_LINES, MAX_CHARACTERS = 1000, 1 << 20
+"""Output of ``start.sh``: a line for each task, and for each other run that has one on the host."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,76 @@ class CancelReport:
     ended_as: str = ""
 
 
-def start(ssh: SshClient, hosts: Sequence[Host], plan: JobPlan) -> dict[str, tuple[str, ...]]:
-    """Stage a run on its hosts and start its tasks, detached; one round trip to each host.
+@dataclass(frozen=True)
+class RunFiles:
+    """Files of a run, by name below its folder; each ``task/ROLE.cmd`` is a task.
+
+    :param shared: of every host.
+    :param own: host -> its own ones.
+    :param args: arguments of ``start.sh``.
+    """
+
+    shared: Mapping[str, bytes]
+    own: Mapping[str, Mapping[str, bytes]]
+    args: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LiveLog:
+    """The output of a task that has just been started, over the connection of its start.
+
+    :param reader: knows the mark of the lines that are not the task's.
+    """
+
+    stream: LineStream
+    reader: LogReader
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run that was started.
+
+    :param busy: other runs that have a task on a host, by its name.
+    :param logs: host -> output of its task ``main``; empty unless the run is to be followed.
+    """
+
+    busy: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    logs: Mapping[str, LiveLog] = field(default_factory=dict)
+
+
+def files_of_run(plan: JobPlan) -> RunFiles:
+    """Return the files of a run."""
+    own = {name: own_files(plan, plan.tasks_on(name)) for name in plan.hosts}
+    return RunFiles(shared_files(plan), own, (plan.run_id, *plan.start_args))
+
+
+def start(
+    ssh: SshClient, hosts: Sequence[Host], plan: JobPlan, streams: LineStreams, *, follow: bool = False
+) -> StartedRun:
+    """Start the tasks of a run, detached, on hosts that are prepared for it.
 
     :param hosts: those of the plan.
-    :return: other runs that have a task on a host, by its name.
+    :param streams: of ``run.sh`` on each host; they are closed, apart from those of the logs.
+    :param follow: keep the streams of tasks that are to be followed.
     :raises HostsFailed: it did not start on all of them, and was cancelled on the others.
     """
-    outcomes = parallel.for_each(hosts, lambda host: _start_on(ssh, host, plan), clock=ssh.clock)
-    if outcomes.failed:
-        # Roll back a partial start: a run that lacks hosts would wait for them until its timeout, on paid machines.
-        cancel_on(ssh, hosts, plan.run_id)
-        outcomes.raise_if_failed(f"{plan.spec.name} did not start")
-    return {name: outcome.unwrap().busy for name, outcome in outcomes.items() if outcome.unwrap().busy}
+    readers = {name: LogReader() for name in plan.main_hosts} if follow else {}
+
+    def start_on(host: Host) -> StartOutput:
+        reader = readers.get(host.name)
+        order = f"follow {reader.mark}" if reader else "go"
+        return _start_on(streams[host.name], host, order, plan)
+
+    with streams:
+        outcomes = parallel.for_each(hosts, start_on, clock=ssh.clock)
+        if outcomes.failed:
+            # Roll back a partial start: a run that lacks hosts would wait for them until its timeout, on paid machines.
+            cancel_on(ssh, hosts, plan.run_id)
+            outcomes.raise_if_failed(f"{plan.spec.name} did not start")
+        logs = {name: LiveLog(streams.take(name), reader) for name, reader in readers.items()}
+    return StartedRun(
+        {name: outcome.unwrap().busy for name, outcome in outcomes.items() if outcome.unwrap().busy}, logs
+    )
 
 
 def shared(busy: Mapping[str, Sequence[str]]) -> str:
@@ -71,9 +134,24 @@ def shared(busy: Mapping[str, Sequence[str]]) -> str:
     return f"{others} still {'runs' if len(runs) == 1 else 'run'} on {on}, too: they share cores, memory and GPUs"
 
 
-def _start_on(ssh: SshClient, host: Host, plan: JobPlan) -> StartOutput:
-    files = run_files(plan, plan.tasks_on(host.name))
-    return stage_run(ssh, host, plan.run_id, plan.start_args, files)
+def _start_on(stream: LineStream, host: Host, order: str, plan: JobPlan) -> StartOutput:
+    """Send the order to start to ``run.sh`` on a host, and read what it started."""
+    lines: list[str] = []
+
+    def keep(line: str) -> None:
+        lines.append(line)
+        # Time limits hold between pieces of output: a host that sends without end would be read forever.
+        if sum(map(len, lines)) > MAX_CHARACTERS or len(lines) > MAX_LINES:
+            raise HostError("more output than a start has", where=host.name)
+
+    stream.send(f"{order}\n".encode())
+    limits = heartbeat_limits(SCRIPT_TIMEOUT_S, SCRIPT_TIMEOUT_S)
+    if not stream.read(keep, until=lambda line: line.startswith("@@start "), timeouts=limits):
+        stream.exit_status()
+    status = 0 if lines and lines[-1] == "@@start 0" else 1
+    messages = "\n".join(line for line in lines if not line.startswith("@@"))
+    result = CommandResult(host.name, "run.sh", "\n".join(lines), messages, status, 0.0)
+    return _checked(result, host, plan.run_id, len(plan.tasks_on(host.name)))
 
 
 def stage_run(
@@ -89,22 +167,37 @@ def stage_run(
     content = {f"run/{name}": data for name, data in files.items()} | remote_scripts.scripts(("start.sh",))
     command = remote_scripts.bundle_command("start.sh", run_id, *start_args)
     result = ssh.run(host, command, stdin=remote_scripts.bundle(content), timeout_s=SCRIPT_TIMEOUT_S)
+    expected = sum(name.startswith("task/") and name.endswith(".cmd") for name in files)
+    return _checked(result, host, run_id, expected)
+
+
+def _checked(result: CommandResult, host: Host, run_id: str, expected: int) -> StartOutput:
+    """Return the output of ``start.sh``.
+
+    :param expected: number of tasks.
+    :raises HostError: something is not installed, or not all tasks were started.
+    """
     output = host_output.parse_start(result.stdout)
     if output.missing:
         raise HostError(f"no {output.missing} here yet", where=host.name, fix=NextStep("InstallDeps"))
-    expected = sum(name.startswith("task/") and name.endswith(".cmd") for name in files)
     # An existing run is a success: the connection was lost after an earlier attempt had started it.
     if not result.ok or (not output.exists and output.started != expected):
         raise script_error(result, f"could not start {run_id}")
     return output
 
 
-def run_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
-    """Return the files of a run on the host of these tasks."""
+def shared_files(plan: JobPlan) -> dict[str, bytes]:
+    """Return the files of a run that every host gets."""
     files = {"job.json": (plan.manifest + "\n").encode()} | plan.files
     files |= registry.find(plan.spec.framework).run_scripts
     if plan.spec.options.max_hours:
         files["limit"] = b"%d\n" % round(plan.spec.options.max_hours * 3600)
+    return files
+
+
+def own_files(plan: JobPlan, tasks: Sequence[Task]) -> dict[str, bytes]:
+    """Return the files of a run that the host of these tasks alone gets."""
+    files: dict[str, bytes] = {}
     # On one host: the user wants to be told once.
     if plan.spec.options.notify and tasks and tasks[0].host == plan.hosts[0]:
         files["notify"] = (plan.spec.options.notify + "\n").encode()

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs all steps of one host, in one round trip.
 #
-#   sh install.sh BUNDLE        with the upload channel on standard input
+#   sh install.sh BUNDLE [keep]      with the upload channel on standard input; keep: BUNDLE is not removed
 #
 # BUNDLE/plan holds one step per line: NAME SCRIPT ARGUMENT..., quoted for the shell. Every step script is called as
 # "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT..."; a NAME that ends with ? is only checked.
@@ -23,7 +23,8 @@ exec 3<&0 </dev/null 2>&1
 # First of all: waiting for another install may take longer than the caller waits for a sign of life.
 ( while sleep "${STRATUS_BEAT:-5}" >/dev/null 2>&1; do echo "@@beat"; done ) 3<&- &
 beat=$!
-trap 'kill "$beat" 2>/dev/null; rm -rf "$bundle"' EXIT
+keep_bundle=${2:-}
+trap 'kill "$beat" 2>/dev/null; [ -n "$keep_bundle" ] || rm -rf "$bundle"' EXIT
 trap 'exit 143' HUP INT TERM
 
 now() { date +%s%3N; }
@@ -53,6 +54,7 @@ step() { # NAME SCRIPT ARGUMENT...
         outcome=unchanged
     elif [ -n "$only_check" ]; then
         outcome=missing
+        : >"$bundle/missing"
     elif sh "$bundle/steps/$script" apply "$@" <&3 9>&- && sh "$bundle/steps/$script" check "$@" 9>&-; then
         outcome=done
     else

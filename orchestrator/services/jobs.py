@@ -113,7 +113,7 @@ class JobService:
         )
         self._folders = RunFolders(context.runs_folder, context.folder_list, self._warn)
         # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
-        self._started: dict[str, LocatedRun] = {}
+        self._started: dict[str, tuple[LocatedRun, Mapping[str, runner.LiveLog]]] = {}
 
     # -- install
 
@@ -123,8 +123,7 @@ class JobService:
         :param names: only these hosts; all that are up when empty.
         :param folder: of another job than the one in the settings, or a script.
         """
-        job = self.load_job(folder)
-        return self.installs.install(job, self.source.hosts(names))
+        return self.installs.install(self.load_job(folder), self.source.hosts(names))
 
     def installer(self, job: spec.JobSpec | None = None) -> Installer:
         """Return the installer of a job, for one host at a time.
@@ -173,7 +172,9 @@ class JobService:
 
     # -- runs
 
-    def start(self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = ()) -> RunHandle:
+    def start(
+        self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = (), follow: bool = False
+    ) -> RunHandle:
         """Start a job, detached: it continues without a connection from this computer.
 
         What the job lacks on its hosts is installed first.
@@ -181,6 +182,7 @@ class JobService:
         :param multi: on all hosts together; otherwise on the first.
         :param folder: of another job than the one in the settings, or a script.
         :param names: of the hosts to use; all when empty.
+        :param follow: :meth:`follow` is called next, and reads the output over the connections of the start.
         """
         job, hosts = self.load_job(folder), self.source.hosts(names)
         now = self.clock.now()
@@ -188,14 +190,15 @@ class JobService:
         members = [host for host in hosts if host.name in plan.hosts]
         run_folder = self._run_folder(plan.run_id)
         self._report_phase("connect", members)
-        self.installs.prepare_run(job, members, run_folder)
+        streams = self.installs.prepare_start(job, members, run_folder, runner.files_of_run(plan))
         self._report_phase("start", members)
-        if busy := runner.start(self.ssh, members, plan):
-            self.context.on_event(Event("", "note", "progress", text=runner.shared(busy)))
+        started = runner.start(self.ssh, members, plan, streams, follow=follow)
+        if started.busy:
+            self.context.on_event(Event("", "note", "progress", text=runner.shared(started.busy)))
         self._record_start(plan, members, run_folder)
         # Read back from the manifest, so that it is the run that any other computer would resolve.
         run = host_output.parse_manifest(plan.manifest, plan.run_id)
-        self._started[plan.run_id] = LocatedRun(run, tuple(members))
+        self._started[plan.run_id] = LocatedRun(run, tuple(members)), started.logs
         return RunHandle(plan.run_id, job.name, multi, plan.roles, bool(plan.dashboard_port), run_folder)
 
     def add_hosts(self, run_id: str = "") -> JoinReport:
@@ -217,13 +220,13 @@ class JobService:
         :param on_hosts: called before the first line with the names of the hosts whose output follows.
         :raises JobFailed: it ended badly, or its host was lost.
         """
-        located = self._started.pop(run_id, None) or self._locate(run_id)
+        located, live = self._started.pop(run_id) if run_id in self._started else (self._locate(run_id), follow.NO_LOGS)
         run = located.run
         # Without this check the other hosts would be followed to the end of a job that cannot end well.
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
         on_hosts(run.main_hosts)
-        exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line)
+        exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line, logs=live)
         if not exits.failed:
             record.note_end(self._run_folder(run.run_id), self.clock.now())
         self._handle_failure(located, exits)
@@ -319,9 +322,6 @@ class JobService:
             # After TerminateAll() the VMs are gone, but not what was fetched from them.
             raise self._explain_missing(error, run_id) from None
 
-    def _refresh(self, located: LocatedRun) -> LocatedRun:
-        return query.refresh(self.ssh, located, self.context.runs_folder)
-
     def _explain_missing(self, error: UsageError, run_id: str) -> UsageError:
         context, states = self.context, self._instance_states()
         if states is None:
@@ -372,7 +372,7 @@ class JobService:
         if not located.members:
             return
         try:
-            self._fetch(self._refresh(located))
+            self._fetch(query.refresh(self.ssh, located, self.context.runs_folder))
         # Every error, also one of this computer's disk: the run's own must not be replaced by it.
         except Exception as error:
             self.context.on_event(Event("", "fetch", "warning", text=first_line(error)))

@@ -236,6 +236,11 @@ class ChannelSession:
         self.send(())
         self._input.put(None)
 
+    def limit(self, timeouts: Timeouts) -> None:
+        """Replace the time limits; silence counts from now on."""
+        self.timeouts = timeouts
+        self._note_activity()
+
     def close(self) -> None:
         """Close the channel without waiting for the other side."""
         self._input.put(None)

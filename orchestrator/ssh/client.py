@@ -21,6 +21,7 @@ from orchestrator.core.host import Host
 from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background, open_session
 from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
+from orchestrator.ssh.line_stream import SILENCE_TIMEOUT_S, LineStream, Respond
 from orchestrator.ssh.openssh import command_line, write_ssh_config
 from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, skip_sockets, unpack
 from orchestrator.ssh.tunnel import Tunnel
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line", "quote", "write_ssh_config"]
 
-SILENCE_TIMEOUT_S = 30.0
-
 MAX_OUTPUT_BYTES = 16 << 20
 """Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
 
@@ -40,9 +39,6 @@ MIN_BYTES = 4096
 
 _NO_SUCH_FOLDER = 66
 """Exit status that tells a missing folder from errors of tar (EX_NOINPUT of sysexits.h)."""
-
-Respond = Callable[[str], Iterable[bytes] | None]
-"""Called with every line of output; the chunks it returns are sent to the command as input."""
 
 
 def quote(*words: str) -> str:
@@ -194,18 +190,25 @@ class SshClient:
         # those of an install: a host that sends single bytes must not hold the reader forever.
         has_heartbeats = deadline is None or respond is not None
         timeouts = Timeouts(silence_timeout_s, deadline, MIN_BYTES if eof and deadline else 1, has_heartbeats)
-        with self._start_command(host, command, timeouts, merge=True, eof=eof) as session:
-            if stdin:
-                session.send([stdin] if isinstance(stdin, bytes) else stdin)
+        with self.open_stream(host, command, timeouts, stdin=stdin, eof=eof) as stream:
             if stdin and respond is None:
-                session.end_input()
-            for line in session.lines():
-                on_line(line)
-                answer = respond(line) if respond else None
-                if answer is not None:
-                    session.send(answer)
-            status = session.exit_status()
-        return -1 if status is None else status
+                stream.session.end_input()
+            stream.read(on_line, respond=respond)
+            return stream.exit_status()
+
+    def open_stream(
+        self, host: Host, command: str, timeouts: Timeouts, *, stdin: bytes | Iterable[bytes] = b"", eof: bool = False
+    ) -> LineStream:
+        """Start a command whose output is read in parts.
+
+        :param stdin: first input; more may follow.
+        :param eof: give it no input.
+        :raises ConnectError: no session, or kind ``lost``.
+        """
+        session = self._start_command(host, command, timeouts, merge=True, eof=eof)
+        if stdin:
+            session.send([stdin] if isinstance(stdin, bytes) else stdin)
+        return LineStream(session)
 
     def fetch(
         self,

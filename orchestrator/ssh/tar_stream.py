@@ -266,10 +266,11 @@ def make_folder(path: Path, top: Path) -> None:
 
     A job may have a folder now where it had a file when it was fetched before.
     """
-    for folder in reversed((path, *path.parents)):
-        is_below = folder != top and folder.is_relative_to(top)
+    folder = top
+    for part in path.relative_to(top).parts:
+        folder /= part
         # In this order: another host's thread may make the folder at any moment.
-        if is_below and (folder.is_symlink() or folder.exists()) and not folder.is_dir():
+        if (folder.is_symlink() or folder.exists()) and not folder.is_dir():
             with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                 folder.unlink()
     path.mkdir(parents=True, exist_ok=True)

@@ -123,6 +123,7 @@ ELSEWHERE = {
     "install.sh": "below, with its plan",
     "jupyter.sh": "called with an address, a number and the name of a job, which is checked where the job is read",
     "killall.sh": "takes no arguments of the user",
+    "run.sh": "takes the arguments of start.sh, and passes them on",
     "start.sh": "below",
     "task.sh": "called by start.sh",
     "unpack.sh": "below, with all that travels in a bundle",
@@ -180,7 +181,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> jobs_spec.JobSpec:
 def test_a_jobs_variables_arrive_in_its_environment(vm: Vm, spec: jobs_spec.JobSpec, first: str, second: str) -> None:
     """Through the file that the task's shell sources."""
     task = tasks.Task("ml-0", "main", "true", {"ONE": first, "TWO": second})
-    files = runner.run_files(build.JobPlan("r", spec, False, (task,), {}), [task])
+    files = runner.own_files(build.JobPlan("r", spec, False, (task,), {}), [task])
     (vm.home / "task.env").write_bytes(files["task/main.env"])
     output = vm.run('set -a; . ./task.env; set +a; printf "%s\\0" "$ONE" "$TWO"')
     assert output == first.encode() + b"\0" + second.encode() + b"\0"

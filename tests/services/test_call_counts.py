@@ -23,11 +23,15 @@ WRITE = 'mkdir outputs && echo "$STRATUS_RANK" | tee outputs/rank'
 
 @dataclass
 class Measured:
-    """A session whose API calls and SSH channels are counted."""
+    """A session whose API calls and SSH channels are counted.
+
+    :param launch: those of the launch.
+    """
 
     project: Project
     session: Session
     channels: ChannelCounter
+    launch: tuple[dict[str, int], list[int]] = ({}, [])
 
     def reset(self) -> None:
         """Begin to count."""
@@ -53,20 +57,42 @@ def measured(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     project.job(f"single = {WRITE}\nmulti = {WRITE}\n")
     channels = ChannelCounter()
     with project.session(connect=channels.connect) as session:
-        assert not session.cluster.launch(session.cluster.plan(HOSTS)).failed
+        measured = Measured(project, session, channels)
+        plan = session.cluster.plan(HOSTS)
+        measured.reset()
+        assert not session.cluster.launch(plan).failed
+        measured.launch = measured.api_calls, measured.channels_per_host
         assert not session.jobs.install().failed
-        yield Measured(project, session, channels)
+        yield measured
         assert session.cluster.terminate().remaining == ()
 
 
 def run_to_its_end(measured: Measured) -> str:
     """Run the job on both hosts; return the run's id."""
-    handle = measured.session.jobs.start(multi=True)
+    handle = measured.session.jobs.start(multi=True, follow=True)
     measured.session.jobs.follow(handle.run_id, on_line=lambda host, line: None)
     return handle.run_id
 
 
 @pytest.mark.slow
+def test_a_launch_takes_two_round_trips_per_host_and_one_tag_each(measured: Measured) -> None:
+    """SSH: generate a host key, which is the first command, and put it in force; its tag is in between."""
+    api_calls, channels_per_host = measured.launch
+
+    assert channels_per_host == [2] * HOSTS
+    # One more removes the launch's key from the tags of all hosts.
+    assert api_calls["CreateTags"] == HOSTS + 1
+    assert api_calls["RunInstances"] == 1
+
+
+def test_an_install_that_changes_nothing_is_one_round_trip(measured: Measured) -> None:
+    measured.reset()
+    assert measured.session.jobs.install().changed == 0
+
+    assert measured.api_calls == {"DescribeInstances": 1}
+    assert measured.channels_per_host == [1] * HOSTS
+
+
 def test_status_makes_two_api_calls_at_most(measured: Measured) -> None:
     measured.session.cluster.status()
     measured.reset()
@@ -78,12 +104,24 @@ def test_status_makes_two_api_calls_at_most(measured: Measured) -> None:
 
 
 def test_a_run_resolves_its_hosts_once(measured: Measured) -> None:
-    """SSH: upload of the code, start, and output."""
+    """SSH: upload of the code, start and output in one."""
     measured.reset()
     run_to_its_end(measured)
 
     assert measured.api_calls == {"DescribeInstances": 1}
-    assert measured.channels_per_host == [3] * HOSTS
+    assert measured.channels_per_host == [1] * HOSTS
+
+
+def test_a_detached_run_is_one_round_trip_and_its_output_another(measured: Measured) -> None:
+    measured.reset()
+    handle = measured.session.jobs.start(multi=True)
+    assert measured.channels_per_host == [1] * HOSTS
+
+    lines: list[str] = []
+    measured.session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+    assert sorted(lines) == ["0", "1"]
+    assert measured.channels_per_host == [2] * HOSTS
+    assert measured.api_calls == {"DescribeInstances": 1}
 
 
 def test_a_fetch_resolves_the_run_once(measured: Measured) -> None:
@@ -123,7 +161,7 @@ def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
 @pytest.mark.parametrize(
     ("verb", "api_calls", "channels_per_host"),
     [
-        (["run", "--multi"], 1, [3] * HOSTS),
+        (["run", "--multi"], 1, [1] * HOSTS),
         (["logs"], 1, [2] * HOSTS),
         (["cancel"], 1, [2] * HOSTS),
         (["fetch"], 1, [4, 3]),

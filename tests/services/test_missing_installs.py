@@ -15,6 +15,7 @@ from orchestrator.core.events import Event
 from orchestrator.services.jobs import JobService
 from tests.support.docker.install_watch import ChannelCounter
 from tests.support.jobs.own_machines import Desktop, desktop, machines, write_job
+from tests.support.script_host import processes
 
 __all__ = ["desktop", "machines"]
 
@@ -33,7 +34,7 @@ class Watched:
 
     def run(self) -> list[str]:
         """Run the other job on one host; return its output."""
-        handle = self.jobs.start(multi=False, folder=self.other, names=ONE)
+        handle = self.jobs.start(multi=False, folder=self.other, names=ONE, follow=True)
         lines: list[str] = []
         self.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
         return lines
@@ -72,8 +73,8 @@ def test_a_run_installs_what_its_job_lacks(watched: Watched) -> None:
     watched.channels.hosts.clear()
     assert watched.run() == ["input", "42"]
     assert watched.said() == []
-    # Code and checks, start, and output.
-    assert len(watched.channels.hosts) == 3
+    # Code and checks, start and output in one.
+    assert len(watched.channels.hosts) == 1
 
     (watched.other / "requirements.txt").write_text("# still none\n")
     assert watched.run() == ["input", "42"]
@@ -106,7 +107,42 @@ def test_a_run_uses_its_own_jobs_data_as_it_is_now(watched: Watched, tmp_path: P
     watched.channels.hosts.clear()
     assert (first.run(), second.run()) == (["new"], ["of B"])
     assert watched.said() == []
-    assert len(watched.channels.hosts) == 6
+    assert len(watched.channels.hosts) == 2
+
+
+@pytest.mark.slow
+def test_no_host_starts_before_all_have_what_the_job_needs(watched: Watched) -> None:
+    """A host that has everything waits, without a process there, while another one installs."""
+    assert not watched.jobs.install(ONE, folder=watched.other).failed
+    write_job(watched.other, multi="env | grep -c -e ^STRATUS_BUNDLE -e ^TMPDIR || true")
+    handle = watched.jobs.start(multi=True, folder=watched.other, names=["ml-1", "ml-2"], follow=True)
+    lines: dict[str, list[str]] = {"ml-1": [], "ml-2": []}
+    watched.jobs.follow(handle.run_id, on_line=lambda host, line: lines[host].append(line))
+
+    assert watched.said()[0].startswith("python")
+    assert lines == {"ml-1": ["0"], "ml-2": ["0"]}
+    assert len({run.run_id for run in watched.jobs.runs() if run.run_id >= handle.run_id}) == 1
+    assert processes("run.sh") == []
+
+
+@pytest.mark.slow
+def test_output_continues_where_the_connection_of_the_start_was_lost(watched: Watched) -> None:
+    write_job(watched.other, single="echo first; while ! [ -e go ]; do sleep 0.1; done; echo last")
+    assert not watched.jobs.install(ONE, folder=watched.other).failed
+    handle = watched.jobs.start(multi=False, folder=watched.other, names=ONE, follow=True)
+    lines: list[str] = []
+
+    def lose_connection(_host: str, line: str) -> None:
+        lines.append(line)
+        if line == "first":
+            watched.jobs.ssh.disconnect_all()
+            (host,) = watched.jobs.source.hosts(ONE)
+            watched.jobs.ssh.run(host, f"touch stratus/runs/{handle.run_id}/workdir/go")
+
+    result = watched.jobs.follow(handle.run_id, on_line=lose_connection)
+
+    assert lines == ["first", "last"]
+    assert result.seconds > 0
 
 
 def test_a_job_that_cannot_be_installed_is_not_started(watched: Watched) -> None:

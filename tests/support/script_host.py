@@ -69,16 +69,9 @@ class ScriptHost:
 
         :param files: further files of the run.
         """
-        content = {"run/job.json": b'{"run": "%s"}\n' % run.encode()}
-        content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/") | remote_scripts.scripts(
-            ("start.sh",)
-        )
-        content |= {f"run/{name}": text.encode() for name, text in (files or {}).items()}
-        for role, command in commands.items():
-            env = f"STRATUS_RUN={run}\nSTRATUS_HOST=ml-0\n"
-            content |= {f"run/task/{role}.cmd": command.encode(), f"run/task/{role}.env": env.encode()}
-        args = (run, "jobs/job", "job", "docker")
-        return self.run(remote_scripts.bundle_command("start.sh", *args), remote_scripts.bundle(content))
+        content = remote_scripts.scripts(("start.sh",)) | run_content(run, files or {}, commands)
+        command = remote_scripts.bundle_command("start.sh", run, *START_ARGS)
+        return self.run(command, remote_scripts.bundle(content))
 
     def follow(self, run: str, seen: int = 0) -> list[str]:
         """Return the log after the lines seen, until the task ends."""
@@ -93,6 +86,24 @@ class ScriptHost:
         """Return the exit status of each task of a run, by role."""
         lines = self.run(remote_scripts.inline_command("runs.sh", run)).splitlines()
         return {line.split()[2]: line.split()[4] for line in lines if line.startswith("@@run ")}
+
+
+START_ARGS = ("jobs/job", "job", "docker")
+"""Code, name and runtime of the runs."""
+
+
+def run_content(run: str, files: Mapping[str, str], commands: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the files of a run in a bundle.
+
+    :param commands: role -> command.
+    """
+    content = {"run/job.json": b'{"run": "%s"}\n' % run.encode()}
+    content |= remote_scripts.scripts(remote_scripts.RUN_SCRIPTS, folder="run/bin/")
+    content |= {f"run/{name}": text.encode() for name, text in files.items()}
+    for role, command in commands.items():
+        env = f"STRATUS_RUN={run}\nSTRATUS_HOST=ml-0\n"
+        content |= {f"run/task/{role}.cmd": command.encode(), f"run/task/{role}.env": env.encode()}
+    return content
 
 
 def states(lines: list[str]) -> list[str]:

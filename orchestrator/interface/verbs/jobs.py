@@ -139,7 +139,7 @@ def _run(
     # Only the start: while the run is followed, Ctrl-C has another meaning.
     afterwards = "It may have started.", NextStep("Runs") + "  lists all runs"
     with offering_own_script(job), interruptible(workspace, *afterwards):
-        handle = session.jobs.start(multi=multi, folder=source, names=tuple(names))
+        handle = session.jobs.start(multi=multi, folder=source, names=tuple(names), follow=not detach)
     show(workspace, handle)
     if detach:
         workspace.console.print(runs.left_running(handle.short_id))

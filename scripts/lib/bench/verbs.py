@@ -193,7 +193,7 @@ def measure(hosts: int, options: argparse.Namespace) -> list[Step]:
             true = lambda: session.hosts.run_command("true")  # noqa: E731 - the same twice
             meter.step("command", true)
             meter.step("command again", true)
-            run = meter.step("start", lambda: session.jobs.start(multi=True))
+            run = meter.step("start", lambda: session.jobs.start(multi=True, follow=True))
             meter.step("follow", lambda: session.jobs.follow(run.run_id, on_line=lambda host, line: None))
             record = meter.step("fetch", lambda: session.jobs.fetch(run.run_id))
             assert len(record.outputs) == hosts, record.outputs

@@ -56,7 +56,7 @@ def test_a_framework_is_added_by_one_record(pairs: Framework, job_folder: Path) 
     assert run.files == {"pairs": b"yes", "hostfile": b"10.0.0.0\n10.0.0.1\n"}
     assert run.dashboard_port == int(run.tasks[0].env["PAIRS_PORT"]) + 1
     assert json.loads(run.manifest)["framework"] == "pairs"
-    scripts = {name for name in runner.run_files(run, run.tasks) if name.startswith("bin/")}
+    scripts = {name for name in runner.shared_files(run) if name.startswith("bin/")}
     assert scripts == {*EVERY_RUN, "bin/rank.sh"}
     with pytest.raises(UsageError, match="pairs needs 2 VMs, but 1 are up"):
         plan(job, 1)
@@ -88,7 +88,9 @@ def test_all_private_addresses_are_in_a_file(framework: str, job_folder: Path) -
 def test_every_script_that_a_task_or_another_script_calls_is_sent(framework: str, job_folder: Path) -> None:
     job = write_job(job_folder, framework)
     plans = [plan(job, count, multi=multi) for count, multi in ((1, False), (1, True), (3, True))]
-    sent = runner.run_files(plans[0], plans[0].tasks) | {name: b"" for plan in plans for name in plan.files}
+    sent = {**runner.shared_files(plans[0]), **runner.own_files(plans[0], plans[0].tasks)} | {
+        name: b"" for plan in plans for name in plan.files
+    }
     scripts = {name for name in sent if name.startswith("bin/")}
     texts = [content.decode() for name, content in sent.items() if name in scripts]
     texts += [task.command for plan in plans for task in plan.tasks]

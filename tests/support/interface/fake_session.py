@@ -191,7 +191,14 @@ class FakeJobs:
         if "bad-ini" in self.state.bad:
             raise ConfigError([Problem("job/job.ini", 2, "data does not exist")], consequence="Nothing was run.")
 
-    def start(self, *, multi: bool, folder: JobSource | None = None, names: Sequence[str] = ()) -> RunHandle:
+    def start(
+        self,
+        *,
+        multi: bool,
+        folder: JobSource | None = None,
+        names: Sequence[str] = (),
+        follow: bool = False,
+    ) -> RunHandle:
         self._require_ini()
         self.state.require_vms(names)
         if isinstance(folder, Path) and not folder.exists():
