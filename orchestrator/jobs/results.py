@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -41,16 +41,23 @@ RESERVED_BYTES = 256 << 20
 """Room on this computer's disk that a fetch leaves free."""
 
 
-def fetch_budget(runs_folder: Path, max_gib: float, max_files: int) -> UnpackBudget:
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
+
+
+def fetch_budget(
+    runs_folder: Path, max_gib: float, max_files: int, find_free_bytes: Callable[[Path], int] = _free_bytes
+) -> UnpackBudget:
     """Return what one fetch may write: by the settings, and by the room on this computer's disk.
 
     :param max_gib: the setting ``max_fetch_gib``.
     :param max_files: the setting ``max_fetch_files``.
+    :param find_free_bytes: returns the free bytes of the disk that a folder is on.
     """
     advice = f"[job] max_fetch_gib = {max_gib:g}, max_fetch_files = {max_files}"
     max_bytes = int(max_gib * (1 << 30))
     parents = (runs_folder, *runs_folder.resolve().parents)
-    free_bytes = shutil.disk_usage(next(path for path in parents if path.exists())).free
+    free_bytes = find_free_bytes(next(path for path in parents if path.exists()))
     if free_bytes - RESERVED_BYTES < max_bytes:
         # A disk that is filled to the last byte stops every program on this computer.
         max_bytes = max(0, free_bytes - RESERVED_BYTES)

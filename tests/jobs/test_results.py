@@ -177,6 +177,31 @@ def test_what_is_left_out_of_the_outputs_is_one_line(tmp_path: Path) -> None:
     assert len(line) < 500
 
 
+def test_of_what_is_left_out_the_first_three_are_kept_in_part() -> None:
+    received = Received()
+    for _ in range(4):
+        received.leave_out("x" * 200, "a pipe")
+
+    assert (received.left_out, received.left_out_count) == ([f"'{'x' * 120}'"] * 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "max_bytes", "advice"),
+    [
+        (1 << 50, 3 << 29, "[job] max_fetch_gib = 1.5, max_fetch_files = 7"),
+        ((3 << 29) + (256 << 20), 3 << 29, "[job] max_fetch_gib = 1.5, max_fetch_files = 7"),
+        ((300 << 20) + 1, (44 << 20) + 1, "free some space: 300 MiB are free here, and 256 MiB stay free"),
+        (5 << 20, 0, "free some space: 5 MiB are free here, and 256 MiB stay free"),
+    ],
+)
+def test_a_fetch_leaves_room_on_the_disk(tmp_path: Path, free_bytes: int, max_bytes: int, advice: str) -> None:
+    folders = {tmp_path: free_bytes}
+    budget = results.fetch_budget(tmp_path / "new/runs", 1.5, 7, folders.__getitem__)
+
+    assert (budget.max_bytes, budget.max_files, budget.advice) == (max_bytes, 7, advice)
+    assert results.fetch_budget(tmp_path, 2**-30, 7).max_bytes == 1
+
+
 def test_without_outputs_the_logs_are_fetched_and_any_other_error_is_the_hosts(tmp_path: Path) -> None:
     content = {
         **logs("ml-0", "ml-1"),
