@@ -301,6 +301,16 @@ def test_metrics_that_cannot_be_read_are_a_problem_with_their_file(tmp_path: Pat
     assert metrics_of(tmp_path, a=text) == Metrics(problem=f"outputs/a/metrics.json {reason}")
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that is there and cannot be read")
+def test_metrics_on_a_damaged_disk_are_a_problem_with_their_file(tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    # Its first page is not mapped: an input/output error for every user, root included.
+    (tmp_path / "outputs/metrics.json").symlink_to("/proc/self/mem")
+
+    problem = results.read_metrics(tmp_path, ()).problem
+    assert problem == "outputs/metrics.json cannot be read: Input/output error"
+
+
 def test_files_are_read_up_to_their_limit(tmp_path: Path) -> None:
     largest = json.dumps({"x": 1}).ljust(16 << 20)
 
