@@ -170,6 +170,9 @@ def stop(workspace: Workspace) -> Sequence[InstanceResult]:
 def start(workspace: Workspace) -> Sequence[InstanceResult]:
     """Start stopped VMs and wait for SSH.
 
+    Their automatic shutdown is set anew: the max_hours of their launch from now, as far as max_dollars allows. What
+    Extend() added before the stop is not kept; extend again.
+
     Costs  as before they were stopped.
     """
     session = workspace.session()
