@@ -251,6 +251,7 @@ def test_the_price_of_an_instance_is_that_of_its_vm_its_disk_and_its_address_in_
     for state in ("stopping", "stopped"):
         assert meter.billed_usd_per_hour(replace(BARE, state=state)) == meter.disk_usd_per_hour(BARE) != BARE_USD
     assert meter.usd_per_hour(replace(BARE, zone="us-east-1b")) == BARE_USD
+    assert meter.usd_per_hour(replace(BARE, zone="")) == BARE_USD
     assert meter.usd_per_hour(replace(BARE, zone="eu-central-1a")) is None
 
 
