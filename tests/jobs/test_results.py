@@ -190,6 +190,7 @@ def test_of_what_is_left_out_the_first_three_are_kept_in_part() -> None:
     [
         (1 << 50, 3 << 29, "[job] max_fetch_gib = 1.5, max_fetch_files = 7"),
         ((3 << 29) + (256 << 20), 3 << 29, "[job] max_fetch_gib = 1.5, max_fetch_files = 7"),
+        (1600 << 20, 1344 << 20, "free some space: 1600 MiB are free here, and 256 MiB stay free"),
         ((300 << 20) + 1, (44 << 20) + 1, "free some space: 300 MiB are free here, and 256 MiB stay free"),
         (5 << 20, 0, "free some space: 5 MiB are free here, and 256 MiB stay free"),
     ],
