@@ -64,8 +64,8 @@ def test_without_instances_there_is_nothing_to_stop_or_start(simulate: Simulate)
 def test_an_instance_that_does_not_answer_after_its_start_has_that_as_its_error(simulate: Simulate) -> None:
     project, refusing = simulate(), set[str]()
 
-    def stdout(host: Host, command: str) -> str:
-        if command == "true" and host.name in refusing:
+    def stdout(host: Host, _command: str) -> str:
+        if host.name in refusing:
             raise ConnectError("lost", "ssh: connection lost", where=host.name)
         return ""
 

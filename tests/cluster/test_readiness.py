@@ -64,10 +64,9 @@ def test_slow_first_commands_are_tried_again_and_replace_no_vm(simulate: Simulat
     attempts: list[str] = []
 
     def answer(host: Host, command: str) -> str:
-        if command == "true":
-            attempts.append(host.name)
-            if len(attempts) < 6:
-                raise ConnectError("lost", "ssh: no answer in 30 s", where=host.name)
+        attempts.append(command)
+        if len(attempts) < 6:
+            raise ConnectError("lost", "ssh: no answer in 30 s", where=host.name)
         return ""
 
     project.stdout = answer
@@ -75,7 +74,8 @@ def test_slow_first_commands_are_tried_again_and_replace_no_vm(simulate: Simulat
     report = session.cluster.launch(session.cluster.plan(1))
 
     assert [host.name for host in report.ready] == ["ml-0"]
-    assert len(attempts) == 6
+    assert len(attempts) >= 6
+    assert len(set(attempts[:6])) == 1
     assert (project.launch_requests, len(project.our_states)) == (1, 1)
 
 

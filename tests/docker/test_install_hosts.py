@@ -233,7 +233,7 @@ def test_mpirun_of_the_distribution_reaches_all_hosts(project: Project) -> None:
 
     announced = [event.text for event in project.events if event.phase == "install" and not event.host]
     assert [text.partition(" of ")[0] for text in announced] == [
-        "packages, python, setup, requirements",
+        "packages, python, setup",
         "job installed on vm-0 vm-1",
     ]
     ranks = sorted(line for line in lines if line.startswith("rank"))
