@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,14 @@ import pytest
 from orchestrator.core.errors import StratusError
 from orchestrator.install.needs import missing_needs
 from orchestrator.jobs.spec import load
-from tests.support.jobs.framework_jobs import TRAINING, needs_torch
+from tests.support.jobs.framework_jobs import TRAINING, needs_torch, two_hosts
 from tests.support.paths import ROOT
 from tests.support.project import Project
 
 EXAMPLE = re.compile(r"<!-- example (\S+) -->\n```\w*\n(.*?)```\n", re.DOTALL)
+__all__ = ["two_hosts"]
+
 NAMES = ("hello_dask", "hello_torchrun", "hello_mpi")
-
-
-@pytest.fixture(scope="module")
-def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Two running hosts on which nothing is installed."""
-    project = Project(tmp_path_factory.mktemp("hello"), "hello", cloud)
-    project.job("single = true\n")
-    with project.session() as session:
-        assert not session.cluster.launch(session.cluster.plan(2)).failed
-    yield project
-    with project.session("cleaner") as session:
-        assert session.cluster.terminate().remaining == ()
 
 
 def run_example(project: Project, folder: Path, *, multi: bool, hosts: tuple[str, ...] = ()) -> tuple[list[str], str]:
@@ -73,25 +62,25 @@ def test_an_example_is_printed_in_the_documentation_and_has_what_its_framework_n
 
 @pytest.mark.slow
 @pytest.mark.parametrize("multi", [False, True])
-def test_dask_sums_on_one_host_and_on_two(project: Project, multi: bool) -> None:
-    folder = copy_example("hello_dask", project, Path(sys.executable))
+def test_dask_sums_on_one_host_and_on_two(two_hosts: Project, multi: bool) -> None:
+    folder = copy_example("hello_dask", two_hosts, Path(sys.executable))
 
-    assert run_example(project, folder, multi=multi) == (["workers 2 total 332833500"], "332833500")
+    assert run_example(two_hosts, folder, multi=multi) == (["workers 2 total 332833500"], "332833500")
 
 
 @needs_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("multi", [False, True])
-def test_torchrun_sums_on_one_host_and_on_two(project: Project, multi: bool) -> None:
-    folder = copy_example("hello_torchrun", project, TRAINING)
+def test_torchrun_sums_on_one_host_and_on_two(two_hosts: Project, multi: bool) -> None:
+    folder = copy_example("hello_torchrun", two_hosts, TRAINING)
     expected = ["rank 0 of 2 sum 3", "rank 1 of 2 sum 3"] if multi else ["rank 0 of 1 sum 1"]
 
-    assert run_example(project, folder, multi=multi) == (expected, "3" if multi else "1")
+    assert run_example(two_hosts, folder, multi=multi) == (expected, "3" if multi else "1")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("multi", [False, True])
-def test_mpi_runs_as_it_is_on_one_host(project: Project, multi: bool) -> None:
+def test_mpi_runs_as_it_is_on_one_host(two_hosts: Project, multi: bool) -> None:
     """Its packages come from the package index.
 
     On one host only: Open MPI's processes on two process hosts share a kernel and connect by 127.0.0.1, where their
@@ -99,4 +88,4 @@ def test_mpi_runs_as_it_is_on_one_host(project: Project, multi: bool) -> None:
     """
     folder = ROOT / "examples" / "hello_mpi"
 
-    assert run_example(project, folder, multi=multi, hosts=("hello-1",)) == (["rank 0 of 1 sum 1"], "1")
+    assert run_example(two_hosts, folder, multi=multi, hosts=("fw-1",)) == (["rank 0 of 1 sum 1"], "1")
