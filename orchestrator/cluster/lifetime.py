@@ -138,21 +138,24 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
 def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> dict[str, datetime]:
     """Tag instances that were just started with their automatic shutdown, which their own timers decide.
 
-    A start begins ``max_hours`` anew, but what was spent before still counts against ``max_dollars``. An instance that
-    does not answer keeps its tag, which is the latest time possible.
+    A start begins ``max_hours`` anew and does not take back what Extend() has granted: the later of the two ends holds.
+    What was spent before still counts against ``max_dollars``. An instance that does not answer keeps its tag, which is
+    the latest time possible.
 
     :param names: of the instances.
     :return: the time of the shutdown, by id, of those that answer.
     """
     context, unknown, expiries = inventory.context, list[str](), dict[str, datetime]()
     started = [instance for instance in inventory.instances() if instance.name in names and instance.state == "running"]
+    now = context.clock.now()
     try:
         affordable = _affordable_minutes(inventory, started)
 
         def arguments(instance: Instance) -> Sequence[str]:
-            # A boot alone does not move the end.
-            minutes = time_limits.whole_minutes(instance.max_hours)
-            minutes = max(1, min(minutes, affordable.get(instance.id, minutes)))
+            # A boot alone does not move the end. The tag has the later of max_hours from now and what was granted.
+            extended_s = (instance.expires_at - now).total_seconds() if instance.expires_at else 0.0
+            minutes = max(time_limits.whole_minutes(instance.max_hours), int(extended_s / 60))
+            minutes = max(1, min(minutes, affordable.get(instance.id, minutes), round(MAX_HOURS * 60)))
             return [str(minutes) if instance.max_hours else _UNCHANGED, _UNCHANGED, _UNCHANGED]
 
         outcomes = _set_timers(inventory, started, arguments)

@@ -304,6 +304,35 @@ def test_a_start_begins_the_hours_anew_for_what_was_stopped_only(simulate: Simul
     assert all(expiry and abs(expiry - project.clock.now() - 8 * HOUR) < HOUR / 30 for expiry in expiries)
 
 
+def test_a_start_keeps_what_an_extension_has_granted(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 1"))
+    session.cluster.extend(5)
+    before = {instance.name: instance.expires_at for instance in session.cluster.status().up}
+    session.cluster.stop()
+    project.cloud.clock.sleep(3600)
+    session.cluster.start()
+    after = {instance.name: instance.expires_at for instance in session.cluster.status().up}
+
+    assert before.keys() == after.keys()
+    for name, end in before.items():
+        assert end
+        assert abs(end - (after[name] or end - HOUR)) <= timedelta(minutes=2)
+
+
+def test_a_start_gives_no_more_than_the_cap_whatever_was_granted_before(simulate: Simulate) -> None:
+    session, timers = launched(project := simulate(cluster="max_hours = 1"))
+    rate = session.cluster.status().usd_per_hour
+    session.cluster.extend(50)
+    session.cluster.stop()
+    spent_usd = session.cluster.status().spent_usd
+    assert rate is not None
+    assert spent_usd is not None
+    capped = replace(timers.project, cluster=f"max_dollars = {(spent_usd + rate / 2).quantize(CENT, ROUND_CEILING)}")
+    capped.session().cluster.start()
+
+    assert all(25 <= int(arguments[0]) <= 31 for arguments in timers.arguments.values())
+
+
 @pytest.mark.parametrize(("cents_less", "is_enough"), [(0, True), (1, False)])
 def test_a_start_needs_as_much_of_the_cap_as_a_launch(simulate: Simulate, cents_less: int, is_enough: bool) -> None:
     session, _ = launched(project := simulate())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -173,15 +172,17 @@ def _hidden(instance: Instance) -> StateChange:
 
 
 def _tag_expiry(clients: client.Clients, started: Sequence[Instance]) -> None:
-    """Tag started instances with the time of their automatic shutdown; one call per value of ``max_hours``."""
-    by_hours = defaultdict[float, list[str]](list)
-    for instance in started:
-        by_hours[instance.max_hours].append(instance.id)
-    by_hours.pop(0.0, None)  # not tagged: the time is not known
-    with clients.translate_errors("tagging VMs with their shutdown time"):
-        for hours, ids in by_hours.items():
-            time = (clients.clock.now() + timedelta(hours=hours)).isoformat(timespec="seconds")
-            instance_tags.set_tag(clients, ids, instance_tags.EXPIRES, time)
+    """Tag started instances with the time of their automatic shutdown: ``max_hours`` from now, or as extended before.
+
+    Without ``max_hours`` the time is not known, and there is no tag.
+    """
+    now = clients.clock.now()
+    ends = {
+        instance.id: max(now + timedelta(hours=instance.max_hours), instance.expires_at or now)
+        for instance in started
+        if instance.max_hours
+    }
+    instance_tags.tag_expiry(clients, ends)
 
 
 @dataclass(frozen=True)

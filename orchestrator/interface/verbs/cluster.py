@@ -170,8 +170,8 @@ def stop(workspace: Workspace) -> Sequence[InstanceResult]:
 def start(workspace: Workspace) -> Sequence[InstanceResult]:
     """Start stopped VMs and wait for SSH.
 
-    Their automatic shutdown is set anew: the max_hours of their launch from now, as far as max_dollars allows. What
-    Extend() added before the stop is not kept; extend again.
+    Their automatic shutdown is set anew: the max_hours of their launch from now, or the end that Extend() has set if
+    that is later, as far as max_dollars allows.
 
     Costs  as before they were stopped.
     """

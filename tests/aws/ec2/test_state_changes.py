@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -146,7 +147,7 @@ def test_an_instance_in_the_wrong_state_to_start_is_reported() -> None:
     assert [outcomes[instance(number).id].state for number in (0, 1)] == ["pending", "running"]
     assert "not in a state" in outcomes[instance(1).id].error
     assert wire.requests[-1].action == "CreateTags"
-    assert wire.requests[-1].arguments["Tag.1.Value"] == "2026-11-20T22:12:07+00:00"
+    assert wire.requests[-1].arguments["Tag.1.Value"] == "2026-11-20T22:13:00+00:00"
     assert wire.requests[-1].arguments["ResourceId.1"] == instance(0).id
     assert "ResourceId.2" not in wire.requests[-1].arguments
 
@@ -159,7 +160,19 @@ def test_an_instance_whose_hours_are_not_known_gets_no_new_time_of_shutdown() ->
 
     _, tagged = wire.requests
     assert (tagged.arguments["ResourceId.1"], "ResourceId.2" in tagged.arguments) == (hour.id, False)
-    assert tagged.arguments["Tag.1.Value"] == "2026-11-20T15:12:07+00:00"
+    assert tagged.arguments["Tag.1.Value"] == "2026-11-20T15:13:00+00:00"
+
+
+@pytest.mark.parametrize(("earlier_end_minutes", "hour"), [(30, "15:13"), (180, "17:13")])
+def test_the_later_of_the_end_before_the_stop_and_of_max_hours_is_tagged(earlier_end_minutes: int, hour: str) -> None:
+    wire = Wire(lambda request: aws_wire.state_changes(request.ids, "pending", request.action))
+    time = Time()
+    time.seconds = 0.5
+    earlier_end = clients(wire, time).clock.now() + timedelta(minutes=earlier_end_minutes)
+    stopped = replace(instance(1), max_hours=1.0, expires_at=earlier_end)
+    state_changes.start(clients(wire, time), [stopped], ownership=Ownership(CLUSTER_ID))
+
+    assert wire.requests[-1].arguments["Tag.1.Value"] == f"2026-11-20T{hour}:00+00:00"
 
 
 def test_a_result_is_a_change_unless_noted() -> None:
