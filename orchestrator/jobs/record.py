@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -138,12 +138,20 @@ def complete_record(
         cost_usd=bill.total,
         failed=received.errors,
         bill=bill,
-        problems=tuple(filter(None, (metrics.problem, results.left_out_warning(received.successful_values())))),
+        problems=tuple(filter(None, (metrics.problem, *_output_problems(run, received)))),
         metrics_host=metrics.host,
     )
     facts = {"instances": dict(instances)} if instances else {}
     json_file.save(folder, FILE, {**facts, **started, **_result_facts(record, bill, fetched_at)})
     return record
+
+
+def _output_problems(run: Run, received: Outcomes[results.Received]) -> Iterator[str]:
+    values = received.successful_values()
+    yield results.left_out_warning(values)
+    # A job that failed may not have come to its outputs, and a host that was not fetched may have them.
+    if run.state == "done" and not received.errors:
+        yield results.absent_warning(values, run.outputs)
 
 
 def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[str, Any]:

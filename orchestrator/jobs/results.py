@@ -74,11 +74,13 @@ class Received:
     """Content that was received from a host.
 
     :param total_bytes: logs and state included.
+    :param outputs: those of the job's outputs that the host has.
     :param left_out: links and special files of the outputs that were not fetched, the first ones, with the reason.
     :param left_out_count: number of all of them.
     """
 
     total_bytes: int = 0
+    outputs: set[str] = field(default_factory=set)
     left_out: list[str] = field(default_factory=list)
     left_out_count: int = 0
 
@@ -96,6 +98,15 @@ def left_out_warning(received: Sequence[Received]) -> str:
     rest = sum(host.left_out_count for host in received) - len(shown)
     more = f" and {rest:,} more" if rest else ""
     return f"not fetched: {', '.join(shown)}{more} (only files, and links to files in the same output)" if shown else ""
+
+
+def absent_warning(received: Sequence[Received], outputs: Sequence[str]) -> str:
+    """Return the warning about outputs that no host has, such as two names on one line; empty if there are none.
+
+    The default, ``outputs``, may be absent: a job need not write anything.
+    """
+    absent = [name for name in outputs if name != "outputs" and not any(name in host.outputs for host in received)]
+    return f"[job] outputs (one per line): the job wrote no {', '.join(map(ascii, absent))}" if absent else ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,8 @@ def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
         for output, name in _local_names(run.outputs).items():
             # Also where an earlier fetch wrote a file of this name.
             make_folder(target / name, folder)
-            _fetch_output(transfer, host, f"{run_path}/workdir/{output}", target / name)
+            if _fetch_output(transfer, host, f"{run_path}/workdir/{output}", target / name):
+                transfer.received.outputs.add(output)
     return transfer.received
 
 
@@ -205,7 +217,9 @@ def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> None:
                 _move(Path(scratch) / name, transfer.folder / name, host)
 
 
-def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> None:
+def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> bool:
+    """Fetch one output; False if the host does not have it."""
+
     def leave_out(name: str, reason: str) -> None:
         transfer.received.leave_out(f"{folder.relative_to(transfer.folder)}/{name}", reason)
 
@@ -215,6 +229,8 @@ def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) 
         # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
         if "nothing at" not in error.message:
             raise
+        return False
+    return True
 
 
 @dataclass(frozen=True)

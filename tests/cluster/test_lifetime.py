@@ -305,7 +305,7 @@ def test_a_start_begins_the_hours_anew_for_what_was_stopped_only(simulate: Simul
 
 
 def test_a_start_keeps_what_an_extension_has_granted(simulate: Simulate) -> None:
-    session, timers = launched(project := simulate(cluster="max_hours = 1"))
+    session, _ = launched(project := simulate(cluster="max_hours = 1"))
     session.cluster.extend(5)
     before = {instance.name: instance.expires_at for instance in session.cluster.status().up}
     session.cluster.stop()
@@ -320,7 +320,7 @@ def test_a_start_keeps_what_an_extension_has_granted(simulate: Simulate) -> None
 
 
 def test_a_start_gives_no_more_than_the_cap_whatever_was_granted_before(simulate: Simulate) -> None:
-    session, timers = launched(project := simulate(cluster="max_hours = 1"))
+    session, timers = launched(simulate(cluster="max_hours = 1"))
     rate = session.cluster.status().usd_per_hour
     session.cluster.extend(50)
     session.cluster.stop()

@@ -196,6 +196,24 @@ def test_a_fetched_run_has_its_results_beside_what_it_was_started_with(tmp_path:
     }
 
 
+@pytest.mark.parametrize(
+    ("exit_text", "is_failed", "is_named"), [("0", False, True), ("1", False, False), ("0", True, False)]
+)
+def test_outputs_that_a_finished_job_did_not_write_are_a_problem(
+    tmp_path: Path, exit_text: str, is_failed: bool, is_named: bool
+) -> None:
+    (folder := tmp_path / NEW).mkdir()
+    error = HostError("no answer", where="ml-1")
+    outcomes = [Outcome(example_host(0), Received(70), None, 1.0)]
+    outcomes += [Outcome(example_host(1), None, error, 1.0)] if is_failed else []
+    run = replace(RUN, outputs=("a, b",), tasks=(replace(TASK, exit_text=exit_text),))
+
+    fetched = record.complete_record(folder, run, Outcomes(outcomes), BILL, seconds=1, fetched_at=NOW)
+
+    problem = "[job] outputs (one per line): the job wrote no 'a, b'"
+    assert fetched.problems == ((problem,) if is_named else ())
+
+
 def test_a_running_run_of_another_computer_has_no_duration_yet(tmp_path: Path) -> None:
     folder = tmp_path / NEW
     for host in ("ml-0", "ml-1"):

@@ -108,7 +108,7 @@ def test_outputs_logs_and_state_of_one_host(tmp_path: Path) -> None:
     }
     assert results.list_outputs(tmp_path / "run") == ("outputs/a", "outputs/sub/b")
     received = len("log of ml-0") + sum(map(len, STATE.values())) + 3
-    assert outcomes.successful_values() == [Received(received)]
+    assert outcomes.successful_values() == [Received(received, {"out"})]
     assert results.left_out_warning(outcomes.successful_values()) == ""
     assert hosts.timeouts_s == {"log": 600, "state": 60, "out": 3600}
 
@@ -175,6 +175,21 @@ def test_what_is_left_out_of_the_outputs_is_one_line(tmp_path: Path) -> None:
     )
     assert line.endswith(" and 1,998 more (only files, and links to files in the same output)")
     assert len(line) < 500
+
+
+def test_outputs_that_no_host_has_are_named_but_for_the_default(tmp_path: Path) -> None:
+    content = {
+        **logs("ml-0", "ml-1"),
+        ("ml-0", f"{TOP}/state"): STATE,
+        ("ml-1", f"{TOP}/workdir/model"): {"a": "1"},
+    }
+    names = ("model", "figures, tables", "outputs", "\x1b[2J")
+    received = fetch(tmp_path, content, {"ml-0": MAIN, "ml-1": MAIN}, *names).successful_values()
+
+    line = r"[job] outputs (one per line): the job wrote no 'figures, tables', '\x1b[2J'"
+    assert results.absent_warning(received, names) == line
+    assert results.absent_warning(received, ("model", "outputs")) == ""
+    assert [host.outputs for host in received] == [set(), {"model"}]
 
 
 def test_of_what_is_left_out_the_first_three_are_kept_in_part() -> None:
