@@ -223,6 +223,17 @@ def test_a_folder_replaces_a_link_and_nothing_above_the_destination_is_replaced(
     assert file.read_bytes() == b"1"
 
 
+def test_a_link_to_a_folder_on_the_way_stays_and_one_to_a_file_or_to_nothing_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "file").touch()
+    for name, target in (("outputs", "disk"), ("logs", "file"), ("state", "nothing")):
+        (tmp_path / name).symlink_to(target)
+        make_folder(tmp_path / name / "sub", tmp_path)
+
+    assert (tmp_path / "disk/sub").is_dir()
+    assert [(tmp_path / name).is_symlink() for name in ("outputs", "logs", "state")] == [True, False, False]
+
+
 def test_sockets_are_named_whatever_bytes_their_names_have() -> None:
     skipped: dict[str, str] = {}
     skip_sockets(b"tar: ./a\xff: socket ignored\ntar: b c: socket ignored\n", skipped.__setitem__)
