@@ -142,11 +142,16 @@ class IPythonShell:
         self.ip.prompts = prompts(self.ip, lambda: cluster.prompt(self.workspace.label, self.poller.status))
         # IPython's own key binding for Ctrl-C is missing on a dumb terminal.
         self.ip.prompt_for_code = _without_interrupt(self.ip.prompt_for_code, self.ip.pt_app, self.workspace.console)
+        # Python's own `help` without parentheses describes Python's help; `help(x)` stays as it is.
+        self.ip.display_formatter.ipython_display_formatter.for_type(type(help), self._show_verbs)
         # Without prompt_toolkit, nothing is drawn that could trigger the first request.
         if self.ip.pt_app is None:
             self.poller.refresh()
         else:
             self.ip.pt_app.app.after_render += self._refresh_once
+
+    def _show_verbs(self, _help: object) -> None:
+        self.workspace.console.print(verb_help.overview(self.registry))
 
     def _refresh_once(self, app: Any) -> None:
         # It fires at every key that is pressed; only the first time is the start.

@@ -105,6 +105,7 @@ def test_names_answers_and_mistakes_at_the_prompt(shell: ShellProcess) -> None:
     assert "type LaunchInstances()" in shell.do("LaunchInstances")
     assert "Call: LaunchInstances(n=None, *, yes=False)" in shell.do("LaunchInstances?")
     assert "Show, check or create the config file" in shell.do("Help()")
+    assert "Show, check or create the config file" in shell.do("help")
     mistake = shell.do("Attach('nothing')")
     assert "no run 'nothing' here" in mistake
     assert "Traceback" not in mistake
