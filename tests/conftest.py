@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Return the environment of a cloud whose instances start fast; nothing of it is left, even if pytest is killed.
 
-    The cloud enforces policies: `Project` uses the toolkit as a user to whom docs/iam-policy.json applies.
+    The cloud enforces policies: `Project` uses the toolkit as a user to whom both policies in docs/ apply.
     """
     # Imported here: the environment of tests/training has neither moto nor boto3.
     import localcloud

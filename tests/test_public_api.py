@@ -86,6 +86,7 @@ API: dict[type, list[str]] = {
         "instance_types(requirements)",
         "refresh_access()",
         "request_quota_increase(count=None)",
+        "request_sagemaker_quota_increase(name, count=None)",
         "types_exist(requirements)",
     ],
 }

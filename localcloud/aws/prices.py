@@ -1,4 +1,4 @@
-"""Prices of instances and disks: a dated table, served by the Pricing API and the spot price history.
+"""Prices of instances and disks: dated tables, served by the Pricing API and the spot price history.
 
 On demand, Linux, USD, July 2026. The Pricing API finds no products for what is not in the table, as AWS's API does for
 unknown names.
@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
+
+from localcloud.aws import sagemaker_catalog
 
 USD_PER_HOUR = {
     "t3.nano": 0.0052,
@@ -32,6 +34,7 @@ IOPS_MONTH = {"io2": 0.065}
 PUBLIC_ADDRESS_PER_HOUR = 0.005  # IPv4, in every region: https://aws.amazon.com/vpc/pricing/
 LOCATIONS = {"us-east-1": ("US East (N. Virginia)", ""), "us-west-2": ("US West (Oregon)", "USW2-")}
 
+_COMPONENT_USAGE = {"Training": "Train", "Hosting": "Host", "Transform": "Tsform", "Processing": "Processing"}
 _DATE = "2026-07-01T00:00:00Z"
 # AWS's codes for "on demand" and "per hour", which are in every product's terms.
 _OFFER, _RATE = "JRTCKXETXF", "6YS6EN2CT7"
@@ -56,6 +59,8 @@ def products() -> list[dict[str, Any]]:
             records += [_machine(region, kind, state, price * share) for state, share in _CAPACITY.items()]
         records += [_disk(region, kind, price) for kind, price in DISKS_PER_GB_MONTH.items()]
         records += [_iops(region, kind, price) for kind, price in IOPS_MONTH.items()]
+        for kind, price in sagemaker_catalog.USD_PER_HOUR.items():
+            records += [_managed(region, kind, component, price) for component in sagemaker_catalog.COMPONENTS]
     return records
 
 
@@ -112,6 +117,18 @@ def _iops(region: str, kind: str, price: float) -> dict[str, Any]:
     return _product(region, "System Operation", attributes, _Price(price, "IOPS-Mo", description))
 
 
+def _managed(region: str, kind: str, component: str, price: float) -> dict[str, Any]:
+    attributes = {
+        "servicecode": "AmazonSageMaker",
+        "servicename": "Amazon SageMaker",
+        "instanceName": kind,
+        "component": component,
+        "usagetype": f"{LOCATIONS[region][1]}{_COMPONENT_USAGE[component]}:{kind}",
+    }
+    description = f"${price:g} per {component} {kind} hour in {LOCATIONS[region][0]}"
+    return _product(region, "ML Instance", attributes, _Price(price, "Hrs", description))
+
+
 class _Price:
     def __init__(self, usd: float, unit: str, description: str) -> None:
         self.usd, self.unit, self.description = usd, unit, description
@@ -140,7 +157,7 @@ def _product(region: str, family: str, attributes: dict[str, str], price: _Price
     }
     return {
         "product": {"productFamily": family, "sku": sku, "attributes": attributes},
-        "serviceCode": "AmazonEC2",
+        "serviceCode": attributes["servicecode"],
         "terms": {"OnDemand": {f"{sku}.{_OFFER}": term}},
         "version": "20260701000000",
         "publicationDate": _DATE,

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from localcloud.aws.sagemaker_catalog import ManagedQuota
+
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
 
 # Large enough to be never reached by accident; scenarios lower it.
 DEFAULT_VCPUS = 4096
 
+_EC2 = "Amazon Elastic Compute Cloud (Amazon EC2)"
 _STANDARD = frozenset("acdhimrtz")
 
 
@@ -33,6 +36,7 @@ class Quota:
     name: str
     bucket: str
     market: str
+    default: int = DEFAULT_VCPUS
 
 
 QUOTAS = (
@@ -84,14 +88,13 @@ def market_of(instance: Instance) -> str:
     return "spot" if instance.lifecycle == "spot" else "on-demand"
 
 
-def describe(quota: Quota, limit: float, *, region: str, account: str) -> dict[str, Any]:
+def describe(quota: Quota | ManagedQuota, limit: float, *, region: str, account: str) -> dict[str, Any]:
     """Return a quota as a record of the Service Quotas API."""
-    families = {"standard": "Standard", "g": "G", "p": "P"}[quota.bucket]
-    market = "OnDemand" if quota.market == "on-demand" else "Spot"
-    return {
-        "ServiceCode": "ec2",
-        "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
-        "QuotaArn": f"arn:aws:servicequotas:{region}:{account}:ec2/{quota.code}",
+    service, service_name = ("ec2", _EC2) if isinstance(quota, Quota) else ("sagemaker", "Amazon SageMaker")
+    record = {
+        "ServiceCode": service,
+        "ServiceName": service_name,
+        "QuotaArn": f"arn:aws:servicequotas:{region}:{account}:{service}/{quota.code}",
         "QuotaCode": quota.code,
         "QuotaName": quota.name,
         "Value": float(limit),
@@ -99,15 +102,22 @@ def describe(quota: Quota, limit: float, *, region: str, account: str) -> dict[s
         "Adjustable": True,
         "GlobalQuota": False,
         "QuotaAppliedAtLevel": "ACCOUNT",
-        "UsageMetric": {
-            "MetricNamespace": "AWS/Usage",
-            "MetricName": "ResourceCount",
-            "MetricDimensions": {
-                "Class": f"{families}/{market}",
-                "Resource": "vCPU",
-                "Service": "EC2",
-                "Type": "Resource",
-            },
-            "MetricStatisticRecommendation": "Maximum",
+    }
+    # AWS has metrics of usage for some services only, and SageMaker's instances are not among them.
+    return {**record, "UsageMetric": _usage_metric(quota)} if isinstance(quota, Quota) else record
+
+
+def _usage_metric(quota: Quota) -> dict[str, Any]:
+    families = {"standard": "Standard", "g": "G", "p": "P"}[quota.bucket]
+    market = "OnDemand" if quota.market == "on-demand" else "Spot"
+    return {
+        "MetricNamespace": "AWS/Usage",
+        "MetricName": "ResourceCount",
+        "MetricDimensions": {
+            "Class": f"{families}/{market}",
+            "Resource": "vCPU",
+            "Service": "EC2",
+            "Type": "Resource",
         },
+        "MetricStatisticRecommendation": "Maximum",
     }

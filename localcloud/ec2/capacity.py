@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.aws import prices
 from localcloud.aws.error_responses import ApiError
-from localcloud.aws.quotas import DEFAULT_VCPUS, Quota, market_of, quota_for, vcpus, vcpus_used
+from localcloud.aws.quotas import Quota, market_of, quota_for, vcpus, vcpus_used
+from localcloud.aws.sagemaker_catalog import ManagedQuota
 from localcloud.ec2.backend import Ec2Region
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.targets import Subject
@@ -92,12 +93,12 @@ def has_capacity(ec2: Ec2Region, request: LaunchRequest, subnet: Subnet) -> bool
     )
 
 
-def quota_limit(fault_engine: FaultEngine, quota: Quota, region: str) -> int:
-    """Return the number of vCPUs that a quota allows now."""
+def quota_limit(fault_engine: FaultEngine, quota: Quota | ManagedQuota, region: str) -> int:
+    """Return the number of vCPUs, or of SageMaker's instances, that a quota allows now."""
     faults = fault_engine.active("quota", Subject(region=region))
-    limit = DEFAULT_VCPUS
+    limit = quota.default
     for active in faults:
-        if active.fault["quota"] == quota.code:
+        if active.fault["quota"] in (quota.code, quota.name):
             active.has_struck = True
             limit = min(limit, active.fault["vcpus"])
     return limit

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from localcloud.aws import prices
+from localcloud.aws import prices, sagemaker_catalog
 from localcloud.aws.error_responses import USER_ARN, ApiError
-from localcloud.aws.quotas import BY_CODE, DEFAULT_VCPUS, QUOTAS, describe
+from localcloud.aws.quotas import BY_CODE, Quota, describe
+from localcloud.aws.sagemaker_catalog import ManagedQuota
 from localcloud.ec2.capacity import quota_limit
 from localcloud.ec2.environment import CloudEnvironment
 
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 _ACCOUNT = "123456789012"
 
+AnyQuota = Quota | ManagedQuota
+
 
 def price_list(action: str, params: Params, _region: str) -> dict[str, Any]:
-    """Answer the Price List API: GetProducts for EC2 instances and disks."""
+    """Answer the Price List API: GetProducts for instances of EC2 and SageMaker, and disks."""
     if action != "GetProducts":
         raise ApiError("NotImplemented", f"The {action} action is not there; GetProducts is")
     return prices.get_products(params)
@@ -28,7 +31,7 @@ def price_list(action: str, params: Params, _region: str) -> dict[str, Any]:
 
 @dataclass
 class ServiceQuotas:
-    """The Service Quotas API for EC2's vCPU quotas. Requests for an increase are recorded and never granted.
+    """The Service Quotas API for EC2's vCPUs and SageMaker's instances. Requests are recorded and never granted.
 
     Contract: quota-requests-are-recorded.
     """
@@ -49,32 +52,32 @@ class ServiceQuotas:
     def applied(self, params: Params, region: str) -> dict[str, Any]:
         """Answer GetServiceQuota."""
         quota = _named(params)
-        return {"Quota": self._describe(quota.code, quota_limit(self.environment.fault_engine, quota, region), region)}
+        return {"Quota": self._describe(quota, self._limit(quota, region), region)}
 
     def default(self, params: Params, region: str) -> dict[str, Any]:
         """Answer GetAWSDefaultServiceQuota."""
-        return {"Quota": self._describe(_named(params).code, DEFAULT_VCPUS, region)}
+        quota = _named(params)
+        return {"Quota": self._describe(quota, quota.default, region)}
 
     def all_applied(self, params: Params, region: str) -> dict[str, Any]:
         """Answer ListServiceQuotas."""
-        _check_service(params)
-        limits = {quota.code: quota_limit(self.environment.fault_engine, quota, region) for quota in QUOTAS}
-        return {"Quotas": [self._describe(code, limit, region) for code, limit in limits.items()]}
+        page, token = _page(params)
+        return {"Quotas": [self._describe(quota, self._limit(quota, region), region) for quota in page], **token}
 
     def all_defaults(self, params: Params, region: str) -> dict[str, Any]:
         """Answer ListAWSDefaultServiceQuotas."""
-        _check_service(params)
-        return {"Quotas": [self._describe(code, DEFAULT_VCPUS, region) for code in BY_CODE]}
+        page, token = _page(params)
+        return {"Quotas": [self._describe(quota, quota.default, region) for quota in page], **token}
 
     def request(self, params: Params, region: str) -> dict[str, Any]:
         """Answer RequestServiceQuotaIncrease."""
         quota, desired = _named(params), float(params["DesiredValue"])
-        if desired <= quota_limit(self.environment.fault_engine, quota, region):
+        if desired <= self._limit(quota, region):
             raise ApiError("IllegalArgumentException", "You must provide a quota value greater than the current one.")
         if any(other["QuotaCode"] == quota.code for other in self._in(region)):
             message = "Only one open service quota increase request is allowed per quota."
             raise ApiError("ResourceAlreadyExistsException", message)
-        description = self._describe(quota.code, desired, region)
+        description = self._describe(quota, desired, region)
         record = {
             name: description[name] for name in ("ServiceCode", "ServiceName", "QuotaArn", "QuotaCode", "QuotaName")
         }
@@ -99,8 +102,11 @@ class ServiceQuotas:
     def _in(self, region: str) -> Iterable[dict[str, Any]]:
         return [request for request in self.requests if f":{region}:" in request["QuotaArn"]]
 
-    def _describe(self, code: str, limit: float, region: str) -> dict[str, Any]:
-        return describe(BY_CODE[code], limit, region=region, account=_ACCOUNT)
+    def _limit(self, quota: AnyQuota, region: str) -> int:
+        return quota_limit(self.environment.fault_engine, quota, region)
+
+    def _describe(self, quota: AnyQuota, limit: float, region: str) -> dict[str, Any]:
+        return describe(quota, limit, region=region, account=_ACCOUNT)
 
 
 _ACTIONS: dict[str, Callable[[ServiceQuotas, Params, str], dict[str, Any]]] = {
@@ -114,17 +120,30 @@ _ACTIONS: dict[str, Callable[[ServiceQuotas, Params, str], dict[str, Any]]] = {
 }
 
 
-def _check_service(params: Params) -> None:
-    if params.get("ServiceCode") != "ec2":
+def _quotas(params: Params) -> Mapping[str, AnyQuota]:
+    """Return the quotas of the service that a call names: code -> quota."""
+    service = params.get("ServiceCode")
+    if service == "sagemaker":
+        return sagemaker_catalog.quotas_by_code()
+    if service != "ec2":
         raise ApiError("NoSuchResourceException")
+    return BY_CODE
 
 
-def _named(params: Params) -> Any:
-    _check_service(params)
-    if params.get("QuotaCode") not in BY_CODE:
+def _page(params: Params) -> tuple[list[AnyQuota], dict[str, str]]:
+    """Return the quotas of one page, and the token of the next one."""
+    quotas = list(_quotas(params).values())
+    start, size = int(params.get("NextToken") or 0), int(params.get("MaxResults") or 100)
+    end = start + size
+    return quotas[start:end], {"NextToken": str(end)} if end < len(quotas) else {}
+
+
+def _named(params: Params) -> AnyQuota:
+    quota = _quotas(params).get(str(params.get("QuotaCode")))
+    if quota is None:
         message = "The request failed because the specified quota does not exist."
         raise ApiError("NoSuchResourceException", message)
-    return BY_CODE[params["QuotaCode"]]
+    return quota
 
 
 def services(environment: CloudEnvironment) -> Mapping[str, Service]:

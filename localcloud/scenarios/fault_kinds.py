@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from localcloud.aws.quotas import BY_CODE
+from localcloud.aws.sagemaker_catalog import is_quota_name
 from localcloud.scenarios.readers import (
     Reader,
     choice,
@@ -32,6 +33,11 @@ class Option:
     read: Reader
     default: Any
     meaning: str
+
+
+def quota(value: str) -> str:
+    """Return the code of a vCPU quota, or the name of a quota of SageMaker's instances."""
+    return value if is_quota_name(value) else choice(*BY_CODE)(value)
 
 
 @dataclass(frozen=True)
@@ -229,10 +235,10 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind(
         "quota",
         "account",
-        "A vCPU quota is lower than usual.",
+        "A quota of vCPUs, or of SageMaker's instances, is lower than usual.",
         (
-            Option("quota", choice(*BY_CODE), None, "code of the quota, such as `L-1216C47A`"),
-            Option("vcpus", whole_number, 0, "number of vCPUs that may run"),
+            Option("quota", quota, None, "code, such as `L-1216C47A`, or `ml.g5.xlarge for training job usage`"),
+            Option("vcpus", whole_number, 0, "number of vCPUs, or of SageMaker's instances, that may run"),
         ),
     ),
     FaultKind(

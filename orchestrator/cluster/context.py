@@ -15,6 +15,7 @@ from orchestrator.aws.ec2 import key_pairs
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.pricing import price_list
+from orchestrator.aws.sagemaker.prices import SageMakerPrices
 from orchestrator.core import file_lock
 from orchestrator.core.clock import Clock
 from orchestrator.core.events import EventHandler
@@ -121,6 +122,11 @@ class ClusterContext:
             endpoint=self.settings.aws.endpoint_url,
             timeout_s=self.runtime.optional_timeout_s,
         )
+
+    @cached_property
+    def managed_prices(self) -> SageMakerPrices:
+        """The prices of SageMaker's instances known to this computer."""
+        return SageMakerPrices(self.prices, self.settings.aws.region)
 
     @cached_property
     def known_hosts(self) -> host_keys.KnownHostKeys:

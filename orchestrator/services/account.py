@@ -10,6 +10,7 @@ from orchestrator.aws.capacity import offerings, quotas
 from orchestrator.aws.ec2 import instance_types, security_groups
 from orchestrator.aws.pricing import price_table
 from orchestrator.aws.pricing.break_even import DAYS_PER_YEAR, HOURS_PER_DAY, BreakEven, OwnComputer, Rental, Use
+from orchestrator.aws.sagemaker import quotas as sagemaker_quotas
 from orchestrator.cluster import status
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core import cost
@@ -90,6 +91,18 @@ class AccountService:
         type_info = instance_types.find(clients, wanted.instance_type)
         usage = quotas.query(clients, type_info.name, 0, market=wanted.market)
         return quotas.request_increase(clients, replace(usage, needed=type_info.vcpus * (count or wanted.count)))
+
+    def request_sagemaker_quota_increase(
+        self, name: str, count: int | None = None
+    ) -> sagemaker_quotas.SageMakerQuotaIncrease:
+        """Request a quota of SageMaker's instances from AWS, unless it is available.
+
+        :param name: of the quota, such as ``ml.g5.xlarge for training job usage``.
+        :param count: number of instances; None for the setting of VMs of that name.
+        """
+        clients = self.context.clients
+        quota = sagemaker_quotas.find(clients, name, count or self.context.settings.cluster.count)
+        return sagemaker_quotas.request_increase(clients, quota)
 
     def instance_types(self, requirements: offerings.Requirements) -> list[offerings.Offering]:
         """Return types that meet the requirements and can be launched now, the cheapest first."""

@@ -1,7 +1,8 @@
 """The IAM policy in docs/ is exact: a whole lifecycle passes under it, and it allows nothing else.
 
 A new call to AWS needs its action to docs/iam-policy.json (on the narrowest resource and condition that EC2
-supports for it), a row to docs/security.md, and the use that makes the call to `exercise_lifecycle` below.
+supports for it), a row to docs/security.md, and the use that makes the call to `exercise_lifecycle` below. A call of
+orchestrator/aws/sagemaker needs its action to docs/iam-policy-sagemaker.json and a row to docs/security.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,17 @@ from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused
 from orchestrator.install import registry_login
-from tests.support.aws.iam_policy import Call, Claim, Policy, Recorder, Tags, callable_actions
+from tests.support.aws.iam_policy import (
+    POLICY,
+    SAGEMAKER,
+    SAGEMAKER_POLICY,
+    Call,
+    Claim,
+    Policy,
+    Recorder,
+    Tags,
+    callable_actions,
+)
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
 from tests.support.localcloud.instances import allow_ssh
@@ -38,6 +49,9 @@ ELSEWHERE = {
     "s3:ListObjectsV2": "the user's own data: allowed by a policy of theirs (s3:ListBucket), or the check is skipped",
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
+
+ELSEWHERE_SAGEMAKER: dict[str, str] = {}
+"""The same for the policy for SageMaker."""
 
 
 def exercise_lifecycle(lab: Project) -> None:
@@ -87,7 +101,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, R
     home = tmp_path_factory.mktemp("strict")
     env = localcloud.up(home, pending=0.2, boot=0.05, bound_to=os.getpid())
     try:
-        env = enforce(env)
+        env = enforce(env, POLICY)
         admin = boto(env, "ec2")
         lab = Project(tmp_path_factory.mktemp("policy"), "strict", env)
         lab.job("single = true\n")
@@ -222,14 +236,25 @@ def test_a_missing_permission_is_named_with_its_action(world: tuple[Project, Rec
 def test_the_page_on_security_names_every_action_with_its_reason() -> None:
     """The policy can be read without AWS's reference at hand."""
     page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-    unexplained = {action for action in Policy.load().actions if f"`{action}`" not in page}
+    actions = Policy.load(POLICY, SAGEMAKER_POLICY).actions
+    unexplained = {action for action in actions if f"`{action}`" not in page}
 
     assert not unexplained, f"add a row to docs/security.md: {sorted(unexplained)}"
 
 
 def test_the_policy_fits_the_way_in_which_the_pages_attach_it() -> None:
     """AWS counts no blanks: 6,144 characters for a managed policy, 2,048 for those inside of users."""
-    characters = len("".join((ROOT / "docs/iam-policy.json").read_text().split()))
+    characters = [len("".join(path.read_text().split())) for path in (POLICY, SAGEMAKER_POLICY)]
     pages = [(ROOT / "docs" / name).read_text() for name in ("security.md", "aws-account.md")]
-    assert characters <= 6144
-    assert characters <= 2048 or not any("put-user-policy" in page for page in pages)
+    assert max(characters) <= 6144
+    assert max(characters) <= 2048 or not any("put-user-policy" in page for page in pages)
+
+
+def test_the_policy_for_sagemaker_allows_every_call_of_its_source_and_nothing_else() -> None:
+    """It is attached beside that for EC2, whose actions it need not repeat."""
+    policy, calls = Policy.load(SAGEMAKER_POLICY).actions, callable_actions(SAGEMAKER)
+    missing = {action: module for action, module in calls.items() if action not in policy | Policy.load().actions}
+    unneeded = policy - calls.keys() - ELSEWHERE_SAGEMAKER.keys()
+
+    assert not missing.keys() - ELSEWHERE_SAGEMAKER.keys(), f"add to docs/iam-policy-sagemaker.json: {missing}"
+    assert not unneeded, f"no call of orchestrator/aws/sagemaker needs {sorted(unneeded)}"

@@ -39,6 +39,7 @@ _PARTS = {"GB-Mo": ("gib", 1), "IOPS-Mo": ("iops", 1), "MiBps-Mo": ("mib_s", 1),
 # One of the few regions with an endpoint of the Price List API:
 # https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 _REGION = "us-east-1"
+_EC2 = "AmazonEC2"
 
 CachedPrice = dict[str, Any]
 """Prices of one instance type or disk type, as the file holds them: text, and the date under ``asked``."""
@@ -112,6 +113,22 @@ class PriceList:
             name: partial(self._request_instance, name) for name in instance_types
         }
         calls |= {f"disk {name}": partial(self._request_disk, name) for name in disk_types}
+        self._refresh(calls)
+
+    def service_per_hour(self, name: str) -> price_table.Price | None:
+        """Return the cached price per hour of a product of another service than EC2; makes no API call."""
+        usd = _decimal(self._cached(name, self._clients.region).get("usd"))
+        return None if usd is None else price_table.Price(usd, self._source(name))
+
+    def refresh_service(self, service_code: str, products: Mapping[str, Mapping[str, str]]) -> None:
+        """Request hourly prices of a service that were not requested within the last day.
+
+        :param service_code: such as ``AmazonSageMaker``.
+        :param products: name of the price in the file -> attributes that select the product.
+        """
+        self._refresh({name: partial(self._request_hourly, service_code, fields) for name, fields in products.items()})
+
+    def _refresh(self, calls: Mapping[str, Callable[[], CachedPrice]]) -> None:
         outdated = {name: call for name, call in calls.items() if not self._is_fresh(name)}
         if not outdated:
             return
@@ -121,7 +138,10 @@ class PriceList:
             self._store(prices)
 
     def _request_instance(self, instance_type: str) -> CachedPrice:
-        for product in self._products({**_INSTANCE, "instanceType": instance_type}):
+        return self._request_hourly(_EC2, {**_INSTANCE, "instanceType": instance_type})
+
+    def _request_hourly(self, service_code: str, fields: Mapping[str, str]) -> CachedPrice:
+        for product in self._products(fields, service_code):
             for rate in _rates(product):
                 usd = _decimal(rate.get("pricePerUnit", {}).get("USD"))
                 # Types that can only be reserved have an hourly price of zero.
@@ -145,9 +165,9 @@ class PriceList:
     def _pricing(self) -> Any:
         return self._clients.service("pricing", attempts=1, timeout_s=OPTIONAL_TIMEOUT_S, region=_REGION)
 
-    def _products(self, fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    def _products(self, fields: Mapping[str, str], service_code: str = _EC2) -> Iterator[dict[str, Any]]:
         response = self._pricing.get_products(
-            ServiceCode="AmazonEC2",
+            ServiceCode=service_code,
             Filters=[
                 {"Type": "TERM_MATCH", "Field": field, "Value": value}
                 for field, value in {**fields, "regionCode": self._clients.region}.items()

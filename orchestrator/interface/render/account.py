@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
+from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
@@ -72,6 +73,18 @@ def _(increase: QuotaIncrease, _now: datetime) -> Lines:
     if increase.is_existing:
         return [f"  Already requested: {wanted}, {increase.status}."]
     return [f"  Requested {wanted}: {have}.  {increase.status}, usually a working day."]
+
+
+@lines.register(SageMakerQuotaIncrease)
+def _(increase: SageMakerQuotaIncrease, _now: datetime) -> Lines:
+    quota = increase.quota
+    have = f"quota {quota.limit:,}" if quota.limit is not None else "quota unknown"
+    if increase.status == "not needed":
+        return [f"  No request needed: {quota.needed:,} needed, {have} ({quota.name})."]
+    wanted = f"{increase.requested_limit:,} ({quota.name}, {quota.code})"
+    if increase.is_existing:
+        return [f"  Already requested: {wanted}, {increase.status}."]
+    return [f"  Requested {wanted}: {quota.needed:,} needed, {have}.  {increase.status}, usually a working day."]
 
 
 @rows.register(Offering)
@@ -170,6 +183,26 @@ def _(request: QuotaIncrease) -> Document:
         "wanted": request.requested_limit,
         "status": request.status,
         "open": request.is_existing,
+    }
+
+
+@document.register(SageMakerQuotaIncrease)
+def _(request: SageMakerQuotaIncrease) -> Document:
+    return {
+        "limit": document(request.quota),
+        "wanted": request.requested_limit,
+        "status": request.status,
+        "open": request.is_existing,
+    }
+
+
+@document.register(SageMakerQuota)
+def _(quota: SageMakerQuota) -> Document:
+    return {
+        "quota": {"code": quota.code, "name": quota.name},
+        "needed": quota.needed,
+        "limit": quota.limit,
+        "in_use": quota.in_use,
     }
 
 

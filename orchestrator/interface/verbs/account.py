@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offering
     from orchestrator.aws.capacity.quotas import QuotaIncrease
     from orchestrator.aws.pricing.break_even import BreakEven
+    from orchestrator.aws.sagemaker.quotas import SageMakerQuotaIncrease
     from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.services.account import AccessReport, Cost
@@ -40,6 +41,7 @@ Minutes = Annotated[int, VerbParameter(metavar="MINUTES", parse=whole_number)]
 Usd = Annotated[float, VerbParameter(metavar="USD", parse=decimal_number)]
 Watts = Annotated[float, VerbParameter(metavar="WATTS", parse=decimal_number)]
 Years = Annotated[float, VerbParameter(metavar="YEARS", parse=decimal_number)]
+QuotaName = Annotated[str, VerbParameter(metavar="NAME")]
 Gib = Annotated[float, VerbParameter(metavar="GIB", parse=decimal_number)]
 
 
@@ -84,19 +86,34 @@ def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
     return report
 
 
-@GROUP.verb("RequestLimitIncrease", "quota", examples=(NextStep("RequestLimitIncrease", 4),))
-def request_limit_increase(workspace: Workspace, n: VmCount = None) -> QuotaIncrease:
-    """Request the vCPU quota that a launch needs.
+@GROUP.verb(
+    "RequestLimitIncrease",
+    "quota",
+    examples=(
+        NextStep("RequestLimitIncrease", 4),
+        NextStep("RequestLimitIncrease", 2, quota="ml.g5.xlarge for training job usage"),
+    ),
+)
+def request_limit_increase(
+    workspace: Workspace, n: VmCount = None, *, quota: QuotaName = ""
+) -> QuotaIncrease | SageMakerQuotaIncrease:
+    """Request the quota that a launch needs, of EC2 or SageMaker.
 
     Nothing is requested if there is enough.
 
-    n  how many VMs (default: [cluster] count).
+    n      how many VMs (default: [cluster] count), or instances of SageMaker.
+    quota  name of a quota of SageMaker: "TYPE for USE usage", with training job, spot training job, endpoint or
+           transform job as USE.
 
     Costs  nothing. AWS answers by mail, usually within a working day.
     """
     if n is not None:
         check_number(n, "n", NextStep("RequestLimitIncrease", 4))
-    return show(workspace, workspace.session(files=False).account.request_quota_increase(n and int(n)))
+    account = workspace.session(files=False).account
+    count = n and int(n)
+    if quota:
+        return show(workspace, account.request_sagemaker_quota_increase(quota, count))
+    return show(workspace, account.request_quota_increase(count))
 
 
 def _types_document(offers: Sequence[Offering]) -> dict[str, object]:

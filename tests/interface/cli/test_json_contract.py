@@ -15,6 +15,7 @@ from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
+from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
@@ -92,6 +93,8 @@ KEYS: dict[type, str] = {
     QuotaIncrease: "limit wanted status open",
     QuotaUsage: "quota needed limit in_use",
     Quota: "code families market",
+    SageMakerQuotaIncrease: "limit wanted status open",
+    SageMakerQuota: "quota needed limit in_use",
     Offering: "type vcpus memory_gib gpus gpu usd_per_hour_each room gpu_memory_gib usd_per_hour_spot network zones",
     BreakEven: "instance_type region price_source use own rentals usd_per_year_stopped",
     OwnComputer: "usd watts usd_per_kwh",

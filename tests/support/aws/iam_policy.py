@@ -20,7 +20,9 @@ from tests.support.aws.wire import session
 from tests.support.paths import ROOT
 
 POLICY = ROOT / "docs/iam-policy.json"
+SAGEMAKER_POLICY = ROOT / "docs/iam-policy-sagemaker.json"
 AWS = ROOT / "orchestrator/aws"
+SAGEMAKER = AWS / "sagemaker"
 
 Tags = Mapping[str, str]
 
@@ -63,9 +65,10 @@ class Policy:
     statements: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def load(cls, path: Path = POLICY) -> Policy:
-        """Read a policy file."""
-        return cls(tuple(json.loads(path.read_text(encoding="utf-8"))["Statement"]))
+    def load(cls, *paths: Path) -> Policy:
+        """Read policy files that are attached together; by default the one for EC2 alone."""
+        documents = [json.loads(path.read_text(encoding="utf-8")) for path in paths or (POLICY,)]
+        return cls(tuple(statement for document in documents for statement in document["Statement"]))
 
     @property
     def actions(self) -> set[str]:
@@ -208,13 +211,16 @@ class Recorder:
 def callable_actions(package: Path = AWS) -> dict[str, str]:
     """Return every API call that the source of a package can make: action -> name of the module.
 
+    The calls to SageMaker have a policy of their own, and are returned for their package only.
+
     Calls are read from the syntax tree: an attribute of a client, or the name of a paginator or waiter. A client is the
     result of ``service("name")``, called in place or bound to a local variable, or of a function or property that
     returns it.
 
     :raises AssertionError: a client is obtained in a way that is not read here.
     """
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(package.rglob("*.py"))}
+    paths = [path for path in sorted(package.rglob("*.py")) if package == SAGEMAKER or SAGEMAKER not in path.parents]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     shared = _providers(trees[AWS / "client.py"]) if AWS / "client.py" in trees else {}
     return {
         action: path.name

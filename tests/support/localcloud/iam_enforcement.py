@@ -1,29 +1,32 @@
-"""Enforcement of IAM policies on the embedded cloud: the toolkit's user may do what docs/iam-policy.json allows."""
+"""Enforcement of IAM policies on the embedded cloud: the toolkit's user may do what the policies in docs/ allow."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from tests.support.aws.iam_policy import Policy
+from tests.support.aws.iam_policy import POLICY, SAGEMAKER_POLICY, Policy
 from tests.support.localcloud.clients import boto
 
 ROLE = "rehearsal"
 KEYS = {"AWS_ACCESS_KEY_ID": "TESTS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "TESTS_SECRET_ACCESS_KEY"}
 
 
-def enforce(env: dict[str, str]) -> dict[str, str]:
+def enforce(env: dict[str, str], *policies: Path) -> dict[str, str]:
     """Make a cloud enforce policies from now on; its own user, whose keys tests use, may do everything.
 
-    :return: ``env`` with the keys of a second user, to whom docs/iam-policy.json applies.
+    :param policies: files of the policies; by default those for EC2 and for SageMaker.
+    :return: ``env`` with the keys of a second user, to whom they apply.
     """
     iam = boto(env, "iam")
     iam.put_user_policy(UserName="researcher", PolicyName="all", PolicyDocument=_allowing("*"))
     iam.put_role_policy(RoleName=ROLE, PolicyName="s3", PolicyDocument=_allowing("s3:*"))
     iam.create_user(UserName="stratus")
-    iam.put_user_policy(UserName="stratus", PolicyName="stratus", PolicyDocument=Policy.load().without_conditions())
+    policy = Policy.load(*(policies or (POLICY, SAGEMAKER_POLICY)))
+    iam.put_user_policy(UserName="stratus", PolicyName="stratus", PolicyDocument=policy.without_conditions())
     key = iam.create_access_key(UserName="stratus")["AccessKey"]
     # Sets the number of calls that moto allows before it enforces policies.
     address, plain = env["AWS_ENDPOINT_URL"] + "/moto-api/reset-auth", {"Content-Type": "text/plain"}

@@ -1,0 +1,1 @@
+"""SageMaker: managed instances, their prices, quotas and roles."""
