@@ -97,7 +97,7 @@ def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
 def request_limit_increase(
     workspace: Workspace, n: VmCount = None, *, quota: QuotaName = ""
 ) -> QuotaIncrease | SageMakerQuotaIncrease:
-    """Request the quota that a launch needs, of EC2 or SageMaker.
+    """Request the quota that a launch needs.
 
     Nothing is requested if there is enough.
 

@@ -87,6 +87,8 @@ def value_of(option: fault_kinds.Option) -> st.SearchStrategy[Any]:
             return st.lists(st.from_regex(r"[A-Za-z*]{1,9}", fullmatch=True), min_size=1, max_size=3).map(tuple)
         case readers.ipv4_address:
             return st.ip_addresses(v=4).map(str)
+        case fault_kinds.quota:
+            return st.sampled_from(["L-1216C47A", "ml.g5.xlarge for spot training job usage"])
         case readers.tags:
             return st.lists(tag(), max_size=2).map(tuple)
     return st.sampled_from(["InternalError", "RequestLimitExceeded"])
