@@ -92,9 +92,10 @@ class Cloud:
         """Return the application that answers requests: moto behind all wrappers, the innermost first."""
         from localcloud.aws.identity import authorize
         from localcloud.ec2 import metadata
+        from localcloud.s3 import data_plane
 
         environment = self.environment
-        application = wsgi.serialize(moto, environment.lock)
+        application = wsgi.serialize(data_plane.handle(moto, environment.clock), environment.lock)
         # Outside the lock: a cached answer need not wait for a slow call.
         application = wsgi.cache_answers(application, self.lifecycle.cache_key, self.lifecycle.invalidate)
         application = api_calls.reword_denials(application)
@@ -119,7 +120,7 @@ class Cloud:
         instances = metadata.Instances(self._find, self._id_at, self._user_data)
         service = metadata.MetadataService(instances, self.sessions, environment.clock)
         application = metadata.serve(application, service, environment.lock)
-        return wsgi.buffer_body(application)
+        return data_plane.receive_bodies(wsgi.buffer_body(application))
 
     def _pages(self) -> dict[str, Callable[[Environ], wsgi.Page]]:
         return {

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from localcloud.aws import error_responses
 from localcloud.aws.error_responses import ApiError
@@ -95,7 +95,9 @@ def buffer_body(inner: Application) -> Application:
 
 def annotate_call(environ: Environ, body: bytes) -> None:
     """Store action, service, region and access key of a request in ``environ``."""
-    scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    # A presigned URL has the scope among its parameters.
+    signed = environ.get("HTTP_AUTHORIZATION") or unquote(environ.get("QUERY_STRING", ""))
+    scope = _SCOPE.search(signed)
     environ[KEY], environ[REGION], service = scope.groups() if scope else ("", "", "")
     environ[SERVICE] = service.lower()
     environ[ACTION] = _action(environ, body)
