@@ -17,6 +17,8 @@ from boosting import tasks as boosting_tasks
 from boosting import training as boosting_training
 from boosting.members import BoostingSettings
 from distributed import as_completed
+from serving import saved_model
+from serving.saved_model import SavedModel
 
 from retrieval import evaluation, forest, predictions_file, scenes, tasks
 from retrieval.dask_client import DaskClient, connect
@@ -183,6 +185,7 @@ def run_stages(context: RunContext) -> RetrievalResult:
         sampled, evaluated = sample_scenes(context)
     with context.timer.stage("train"):
         trained = train_model(context, sampled)
+        save_model(context.options, trained)
     path = context.options.out / "predictions.h5"
     with context.timer.stage("predict"):
         write_predictions(context, sampled, evaluated, trained, path)
@@ -268,6 +271,11 @@ def train_model(context: RunContext, sampled: SampledScenes) -> TrainedModel:
     return boosting_training.train(
         context.client, options.boosting_settings, options.split, refs, sampled.futures, context.log
     )
+
+
+def save_model(options: Options, trained: TrainedModel) -> None:
+    """Write the model to the output folder, for predictions later."""
+    saved_model.save(SavedModel(options.model, trained.future.result(), options.split), options.out)
 
 
 def train_forests(context: RunContext, sampled: SampledScenes) -> TrainedModel:
