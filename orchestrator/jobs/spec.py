@@ -76,7 +76,15 @@ class JobOptions:
     exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")
 
 
-TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM}
+@dataclass(frozen=True)
+class ServeOptions:
+    """Predictions of an endpoint, by the job's predict.py or by a server of its own."""
+
+    command: str = option("", command(), "server of SageMaker's /ping and /invocations; empty: predict.py is served.")
+    outputs: tuple[str, ...] = option((), text_lines(), "outputs that predictions need, or patterns; empty: all.")
+
+
+TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "serve": ServeOptions, "env": FREE_FORM}
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ class JobSpec:
     packages: tuple[str, ...] = ()
     allowed_files: tuple[str, ...] = ()
     withheld_files: tuple[Path, ...] = ()
+    serve: ServeOptions = field(default_factory=ServeOptions)
 
     @property
     def framework(self) -> str:
@@ -209,6 +218,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
         # A file that is missing or unreadable would only add "is missing" for every required option.
         reader.raise_problems("Nothing was run.")
     options, resources = reader.read_section("job", JobOptions), reader.read_section("resources", ResourceOptions)
+    serve = reader.read_section("serve", ServeOptions)
     # Before the checks: each runtime needs other files.
     options = replace(options, runtime=runtime or options.runtime)
     _check_access(reader, options, folder, access)
@@ -217,7 +227,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
     _check_job(reader, options, folder)
     _check_framework(reader, options, resources)
     reader.raise_problems("Nothing was run.")
-    return JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path))
+    return JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path), serve=serve)
 
 
 def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:

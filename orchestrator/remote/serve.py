@@ -17,10 +17,11 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable
+from typing import Any
 
 import serve_formats
 

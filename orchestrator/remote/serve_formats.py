@@ -199,7 +199,8 @@ def write_npz(result: Any) -> bytes:
     if not isinstance(result, dict):
         raise FormatError("predictions without names do not fit application/x-npz: accept application/x-npy", 406)
     buffer = io.BytesIO()
-    numpy.savez(buffer, **{str(name): numpy.asarray(value) for name, value in result.items()})
+    arrays: dict[str, Any] = {str(name): numpy.asarray(value) for name, value in result.items()}
+    numpy.savez(buffer, **arrays)
     return buffer.getvalue()
 
 

@@ -15,6 +15,8 @@ from adaptation import image_folders
 from adaptation.image_folders import DataError
 from adaptation.networks import models
 
+TRAINING_ONLY = ("domain.", "condition.")
+
 
 @dataclass(frozen=True)
 class SavedNetwork:
@@ -35,22 +37,22 @@ class SavedNetwork:
 def load(path: Path) -> SavedNetwork:
     """Return the network of a file that a run has written; it needs no GPU."""
     info = torch.load(path, map_location="cpu", weights_only=True)
-    weights = info["weights"]
-    conditional = any(name.startswith("condition.") for name in weights)
-    net = build_network(info, weights, conditional=conditional)
-    net.load_state_dict(weights)
+    # Heads that only training uses differ between methods.
+    weights = {name: value for name, value in info["weights"].items() if not name.startswith(TRAINING_ONLY)}
+    net = build_network(info, weights)
+    net.load_state_dict(net.state_dict() | weights)
     return SavedNetwork(net, info)
 
 
-def build_network(info: dict[str, Any], weights: dict[str, Any], *, conditional: bool) -> Any:
+def build_network(info: dict[str, Any], weights: dict[str, Any]) -> Any:
     """Return a network of the same structure, with weights that are replaced afterwards."""
     count = len(info["classes"])
     if info["task"] == "images":
-        return models.build_image_model(info["net"], count, seed=0, conditional=conditional)
+        return models.build_image_model(info["net"], count, seed=0)
     # The first part of each encoder scales as many inputs as its sensor has.
     scales = [f"{name}.0.running_mean" for name in ("features", "target_features")]
     samples = [torch.zeros(2, len(weights[name])) for name in scales if name in weights]
-    return models.build_sensor_model(samples, count, seed=0, conditional=conditional)
+    return models.build_sensor_model(samples, count, seed=0)
 
 
 def probabilities(saved: SavedNetwork, data: Any) -> NDArray[np.float32]:
