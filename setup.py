@@ -85,6 +85,7 @@ setup(
             "pytest>=8",
             "pytest-xdist",
             "ruff",
+            "selenium",
             "types-paramiko",
         ],
         "docs": ["pexpect", "pyte"],

@@ -19,6 +19,7 @@ import pytest
 from orchestrator.core.errors import JobFailed
 from orchestrator.jobs.scripts import find
 from orchestrator.session import Session
+from tests.support.browser import LabPage, needs_browser, open_browser
 from tests.support.localcloud.clients import wait_until
 from tests.support.localcloud.iam_enforcement import as_user
 from tests.support.paths import ROOT
@@ -122,9 +123,7 @@ def test_it_survives_the_shell_and_is_found_again(project: Project, session: Ses
     command = [sys.executable, str(ROOT / "run_interface.py"), "--config", str(project.config), "jupyter"]
     env = os.environ | as_user(project.env) | {"STRATUS_HOME": str(project.folder / "laptop")}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=project.folder) as shell:
-        assert shell.stdout
-        line = next(line for line in shell.stdout if "token=" in line)
-        url = next(word for word in line.split() if "token=" in word)
+        url = read_address(shell)
         kernel, _ = execute(session, url, "answer = 42")
         both = session.notebooks.open()
         shell.send_signal(signal.SIGKILL)
@@ -134,6 +133,45 @@ def test_it_survives_the_shell_and_is_found_again(project: Project, session: Ses
     assert both.url != url
     assert both.url.rpartition("=")[2] == page.url.rpartition("=")[2] == url.rpartition("=")[2]
     assert output == "42"
+
+
+def read_address(shell: subprocess.Popen[str]) -> str:
+    """Return the address that a shell prints."""
+    assert shell.stdout
+    line = next(line for line in shell.stdout if "token=" in line)
+    return next(word for word in line.split() if "token=" in word)
+
+
+@needs_browser
+def test_a_browser_runs_cells_and_the_page_reconnects_after_the_shell_was_killed(
+    project: Project, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "run_interface.py"), "--config", str(project.config), "jupyter"]
+    env = os.environ | as_user(project.env) | {"STRATUS_HOME": str(project.folder / "laptop")}
+    shells: list[subprocess.Popen[str]] = []
+
+    def open_shell() -> str:
+        shells.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=project.folder))
+        return read_address(shells[-1])
+
+    try:
+        with open_browser(tmp_path) as browser:
+            page = LabPage(browser, url := open_shell())
+            page.open_notebook("job")
+            outputs = [page.run_cell("import cowsay; answer = 41; print('cell', answer + 1)")]
+            shells[-1].kill()
+            shells[-1].wait()
+            again = open_shell()
+            # The same page, not loaded again: its kernel has kept its variables.
+            page.wait_until_reconnected()
+            outputs.append(page.run_cell("print('later', answer + 2)"))
+    finally:
+        for shell in shells:
+            shell.kill()
+            shell.communicate()
+
+    assert again == url
+    assert outputs == ["cell 42", "later 43"]
 
 
 def test_a_kernel_that_works_is_use_of_the_vm(session: Session) -> None:
