@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from localcloud.assembly import control_pages
+from localcloud.assembly import sagemaker as assembly_sagemaker
 from localcloud.aws import ecr as aws_ecr
 from localcloud.aws import wsgi
 from localcloud.core import urls
@@ -26,6 +27,8 @@ from localcloud.fault_injection.hosts import FaultyHosts
 from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
 from localcloud.hosts.interface import Closable, HostControl
+from localcloud.sagemaker import dispatch
+from localcloud.sagemaker.training.execution import Executor
 from localcloud.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ class CloudParts:
     :param spec: returns the host specification of an instance.
     :param console: returns the boot messages of an instance's host.
     :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
+    :param jobs: executes SageMaker's training jobs.
     """
 
     environment: CloudEnvironment
@@ -55,6 +59,7 @@ class CloudParts:
     spec: Callable[[TrackedInstance], HostSpec]
     console: Callable[[str], bytes]
     open_unresponsive_port: Callable[[str, int, bool], Closable]
+    jobs: Executor
 
 
 @dataclass
@@ -72,6 +77,7 @@ class Cloud:
     meter: Meter
     hosts: FaultyHosts
     client_address_faults: ClientAddressFaults
+    sagemaker: assembly_sagemaker.SageMakerParts
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
@@ -104,6 +110,7 @@ class Cloud:
             "ecr/GetAuthorizationToken": self.ecr,
         }
         application = wsgi.serve_json(application, own_services, authorize)
+        application = dispatch.serve(application, self.sagemaker.dispatch, authorize)
         application = api_calls.fail_before_applying(application, environment.clock)
         application = api_calls.fail_after_applying(application)
         # Errors of the wrappers above are rendered here; those below see responses only.
@@ -186,6 +193,7 @@ def build(parts: CloudParts) -> Cloud:
         meter,
         hosts,
         ClientAddressFaults(environment, ingress.update),
+        assembly_sagemaker.build(environment, parts.jobs),
     )
 
 

@@ -43,6 +43,9 @@ _CACHEABLE = frozenset(
 
 # Access key of the calls with which a cloud warms itself up.
 WARM_UP = "WARM"
+# On requests that the cloud itself sends for a client's job, such as the download of its data.
+PLATFORM_HEADER = "X-Localcloud-Platform"
+_PLATFORM = "HTTP_" + PLATFORM_HEADER.upper().replace("-", "_")
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Page:
 
 
 def is_api_call(environ: Environ) -> bool:
-    """Return whether a request is an API call of a client: neither a page of the cloud nor a warm-up call."""
-    return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP
+    """Return whether a request is an API call of a client: neither a page of the cloud nor a call of its own."""
+    return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP and _PLATFORM not in environ
 
 
 def log_calls(inner: Application, clock: Clock) -> Application:

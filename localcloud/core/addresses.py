@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ ZONES_PER_REGION = 3
 
 _LOOPBACK = ipaddress.IPv4Network("127.77.0.0/16")
 _LOOPBACK_PUBLIC = ipaddress.IPv4Network("127.78.0.0/16")
+_LOOPBACK_JOBS = ipaddress.IPv4Network("127.66.0.0/16")
 _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 _VM = ipaddress.IPv4Network("172.30.0.0/16")
 
@@ -122,6 +124,26 @@ class PublicAddresses:
     def release(self, address: str) -> None:
         """Take an address back."""
         self._assigned.discard(address)
+
+
+@dataclass
+class JobAddresses:
+    """Loopback addresses of the containers of jobs, handed out in turn: equal ports of different jobs do not collide.
+
+    :param index: index of the cloud's block; a cloud has a /20.
+    """
+
+    index: int
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        network = list(_LOOPBACK_JOBS.subnets(new_prefix=20))[self.index]
+        self._in_turn = itertools.cycle(map(str, network.hosts()))
+
+    def take(self, count: int) -> list[str]:
+        """Return the next addresses."""
+        with self._lock:
+            return list(itertools.islice(self._in_turn, count))
 
 
 def loopback_blocks() -> list[AddressBlock]:

@@ -41,6 +41,11 @@ class Home:
         return self.folder / "machines"
 
     @property
+    def jobs_folder(self) -> Path:
+        """Folder of the disks of SageMaker's instances."""
+        return self.folder / "jobs"
+
+    @property
     def aws_config(self) -> Path:
         """AWS config and credentials file with one empty profile, used so that the user's own are never read."""
         return self.folder / "aws.ini"

@@ -11,10 +11,12 @@ from localcloud.scenarios.fault_engine import FaultEngine
 
 @dataclass(frozen=True)
 class StateDurations:
-    """Time that an instance spends in each transitional state, in seconds.
+    """Time that an instance, or a job of SageMaker, spends in each transitional state, in seconds.
 
     :param boot_s: from running to an open SSH port.
     :param checks_s: from running to status checks that are ``ok``.
+    :param job_start_s: from a job's creation to its instances.
+    :param job_grace_s: from SIGTERM to SIGKILL when a job is stopped.
     """
 
     pending_s: float = 1.0
@@ -22,15 +24,25 @@ class StateDurations:
     stopping_s: float = 0.3
     shutting_down_s: float = 0.3
     checks_s: float = 1.0
+    job_start_s: float = 0.2
+    job_grace_s: float = 5.0
 
     @classmethod
     def real(cls) -> StateDurations:
         """Return EC2's own durations: 17 s pending, then 4 s until SSH answers (cold launches take 22-26 s in all).
 
-        No figures were measured for stopping, shutting down and status checks, which "take minutes"; 5 s and 120 s
-        are used.
+        No figures were measured for stopping, shutting down, status checks, and the start of a job, which "take
+        minutes"; 5 s, 120 s and 90 s are used. A job's 120 s of grace are documented.
         """
-        return cls(pending_s=17.0, boot_s=4.0, stopping_s=5.0, shutting_down_s=5.0, checks_s=120.0)
+        return cls(
+            pending_s=17.0,
+            boot_s=4.0,
+            stopping_s=5.0,
+            shutting_down_s=5.0,
+            checks_s=120.0,
+            job_start_s=90.0,
+            job_grace_s=120.0,
+        )
 
 
 @dataclass

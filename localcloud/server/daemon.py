@@ -176,7 +176,8 @@ def _remove_leftovers(home: Home, kinds: HostKinds) -> None:
     if home.state_file.exists() and (kind := kinds.get(_host_kind(home))):
         kind.close(home)
     home.state_file.unlink(missing_ok=True)
-    shutil.rmtree(home.hosts_folder, ignore_errors=True)
+    for folder in (home.hosts_folder, home.jobs_folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stop_process(pid: int) -> None:

@@ -69,6 +69,7 @@ class Endpoint:
             socket.create_connection((self.block.endpoint, ENDPOINT_PORT), timeout=1).close()
         stopping.join()
         self.server.server_close()
+        self.cloud.sagemaker.close()
         self.cloud.lifecycle.close()
         self.cloud.environment.clock.close()
 
@@ -84,13 +85,16 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
     """Build a cloud with the hosts of ``site`` and bind it to their addresses."""
     from localcloud.assembly.cloud import CloudParts, build, moto_application
     from localcloud.assembly.instance_spec import HostSpecs
+    from localcloud.assembly.sagemaker import process_executor
     from localcloud.core.clock import RealClock
     from localcloud.scenarios.fault_engine import FaultEngine
 
     block, clock = site.block, RealClock()
     environment = CloudEnvironment(clock, FaultEngine(clock), durations)
     specs = HostSpecs(home, block, environment)
-    cloud = build(CloudParts(environment, block, site.make_hosts, specs, site.console, site.open_unresponsive_port))
+    jobs = process_executor(environment, home, block)
+    parts = CloudParts(environment, block, site.make_hosts, specs, site.console, site.open_unresponsive_port, jobs)
+    cloud = build(parts)
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)
     return Endpoint(block, cloud, _server(wsgi.log_calls(delayed, clock), block, site.listener))
 

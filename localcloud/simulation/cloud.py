@@ -29,6 +29,7 @@ from localcloud.core.errors import LocalCloudError
 from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection.api_calls import DELAY, CallRecord, ConnectionDropped
 from localcloud.hosts.simulated import ShutdownReader, SimulatedHosts
+from localcloud.sagemaker.training.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
 
@@ -200,7 +201,10 @@ class InMemoryCloud:
             return self.hosts
 
         specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
-        parts = CloudParts(environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort())
+        self.jobs = SimulatedExecutor(self.clock)
+        parts = CloudParts(
+            environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort(), self.jobs
+        )
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change.append(self._count)
         self._application = self._cloud.application(_moto())

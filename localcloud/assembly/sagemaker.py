@@ -1,0 +1,54 @@
+"""Assembly of a cloud's SageMaker."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from localcloud.core.addresses import AddressBlock, JobAddresses
+from localcloud.core.home import Home
+from localcloud.ec2.environment import CloudEnvironment
+from localcloud.hosts.process.disk import network_variables
+from localcloud.sagemaker.containers.engine import ContainerEngine
+from localcloud.sagemaker.dispatch import SageMaker
+from localcloud.sagemaker.training.api import TrainingApi
+from localcloud.sagemaker.training.execution import Executor
+from localcloud.sagemaker.training.lifecycle import TrainingLifecycle
+from localcloud.sagemaker.training.process_runs import ProcessExecutor
+
+
+@dataclass(frozen=True)
+class SageMakerParts:
+    """SageMaker of one cloud: its calls, and its jobs."""
+
+    dispatch: SageMaker
+    training: TrainingApi
+
+    def close(self) -> None:
+        """End every job."""
+        self.training.lifecycle.close()
+
+
+def build(environment: CloudEnvironment, executor: Executor) -> SageMakerParts:
+    """Build the SageMaker of a cloud."""
+    dispatch = SageMaker()
+    training = TrainingApi(TrainingLifecycle(environment, executor))
+    dispatch.add(training.actions)
+    return SageMakerParts(dispatch, training)
+
+
+def process_executor(environment: CloudEnvironment, home: Home, block: AddressBlock) -> ProcessExecutor:
+    """Return the executor that runs jobs as processes of this computer."""
+    engine = ContainerEngine(_container_environment(home, block))
+    addresses = JobAddresses(block.index)
+    return ProcessExecutor(environment, engine, home.jobs_folder, block.url, addresses.take)
+
+
+def _container_environment(home: Home, block: AddressBlock) -> dict[str, str]:
+    variables = network_variables(os.environ, home.folder)
+    if any(name.lower().endswith("_proxy") for name in variables):
+        exceptions = f"localhost,127.0.0.1,127.0.0.0/8,{block.endpoint}"
+        for name in ("no_proxy", "NO_PROXY"):
+            variables[name] = ",".join(filter(None, [variables.get(name), exceptions]))
+    # The mark by which processes are found that a killed daemon left behind.
+    return {**variables, "LOCALCLOUD_HOSTS": str(home.folder.resolve())}

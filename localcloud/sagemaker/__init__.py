@@ -1,0 +1,1 @@
+"""SageMaker: training, tuning and hosting that really run, in front of moto's records."""

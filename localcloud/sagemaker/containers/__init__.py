@@ -1,0 +1,1 @@
+"""Containers of SageMaker as processes with the /opt/ml layout."""

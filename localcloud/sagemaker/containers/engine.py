@@ -1,0 +1,158 @@
+"""Executes containers: processes in user namespaces where the system allows them.
+
+Where it does not, a container is a process whose /opt/ml is the folder in ``SAGEMAKER_BASE_DIR``: paths in its command
+are replaced, those in its code are not, and names of other containers do not resolve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from localcloud.core.process_tree import descendants, signal_all
+from localcloud.sagemaker.containers import namespaces
+from localcloud.sagemaker.containers.spec import ContainerSpec
+
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ML = "/opt/ml"
+_CHUNK_BYTES = 1 << 16
+# A shell's exit code for a program that cannot be started.
+_NOT_FOUND = 127
+NO_NAMESPACES = (
+    "this system allows no user namespaces: /opt/ml is {folder} (SAGEMAKER_BASE_DIR), and algo-N does not resolve"
+)
+
+OnOutput = Callable[[list[str]], None]
+"""Called with lines of output, in order, on the container's own thread."""
+OnExit = Callable[[int], None]
+"""Called with the exit code, after all output, on the container's own thread."""
+
+
+class Container:
+    """A running container.
+
+    :param on_output: called with what it writes to stdout and stderr.
+    """
+
+    def __init__(
+        self, spec: ContainerSpec, environment: Mapping[str, str], on_output: OnOutput, on_exit: OnExit
+    ) -> None:
+        self.spec = spec
+        self._environment, self._on_output, self._on_exit = environment, on_output, on_exit
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started, self._exit_code = threading.Event(), 0
+        # The kernel ends the process when this thread ends, so one thread starts it and stays until it has ended.
+        self._thread = threading.Thread(target=self._run, name=f"container {spec.host_name}", daemon=True)
+        self._thread.start()
+        self._started.wait()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait until it has ended; return its exit code, 128 plus the number of a signal, or None on timeout."""
+        self._thread.join(timeout_s)
+        return None if self._thread.is_alive() else self._exit_code
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the container's first process, as Docker does."""
+        if self._process is not None:
+            # With namespaces, unshare and then the first process are below the one that was started.
+            below = descendants(self._process.pid) if namespaces.prefix() else [self._process.pid]
+            signal_all(below[:1], signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill everything in it."""
+        if self._process is not None:
+            signal_all(descendants(self._process.pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _run(self) -> None:
+        try:
+            self._exit_code = self._execute()
+        finally:
+            self._started.set()
+            self._on_exit(self._exit_code)
+
+    def _execute(self) -> int:
+        try:
+            process = self._process = self._start()
+        except OSError as error:
+            self._on_output([str(error)])
+            return _NOT_FOUND
+        self._started.set()
+        self._read(process)
+        code = process.wait()
+        return code if code >= 0 else 128 - code
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        namespaces.write_hosts(self.spec)
+        confined = bool(namespaces.prefix())
+        if not confined:
+            self._on_output([NO_NAMESPACES.format(folder=self.spec.ml)])
+        return subprocess.Popen(
+            namespaces.command_of(self.spec) if confined else _outside(self.spec),
+            env={**self._environment, **({} if confined else {"SAGEMAKER_BASE_DIR": str(self.spec.ml)})},
+            cwd=self.spec.ml,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        rest = b""
+        with process.stdout as output:
+            while data := os.read(output.fileno(), _CHUNK_BYTES):
+                *lines, rest = (rest + data).split(b"\n")
+                if lines:
+                    self._on_output([line.decode("utf-8", "replace") for line in lines])
+        if rest:
+            self._on_output([rest.decode("utf-8", "replace")])
+
+
+def _outside(spec: ContainerSpec) -> list[str]:
+    return [word.replace(_ML, str(spec.ml)) for word in spec.command]
+
+
+class ContainerEngine:
+    """Starts containers, and ends those that are left when the cloud ends.
+
+    :param environment: variables of every container, such as those for the network.
+    """
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = {**_image_variables(), **environment}
+        self._containers: list[Container] = []
+
+    def start(self, spec: ContainerSpec, on_output: OnOutput, on_exit: OnExit = lambda _: None) -> Container:
+        """Start a container; one whose program is missing ends at once with exit code 127."""
+        home = spec.folder / "home"
+        for folder in (spec.ml, home):
+            folder.mkdir(parents=True, exist_ok=True)
+        variables = {**self._environment, "HOME": str(home), "HOSTNAME": spec.host_name, **spec.environment}
+        container = Container(spec, variables, on_output, on_exit)
+        self._containers = [*(other for other in self._containers if other.wait(0) is None), container]
+        return container
+
+    def close(self) -> None:
+        """Kill every container."""
+        for container in self._containers:
+            container.kill()
+        for container in self._containers:
+            container.wait(5.0)
+
+
+def _image_variables() -> dict[str, str]:
+    """Return the variables of the image that all containers have: this interpreter's environment is installed in it."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }

@@ -1,0 +1,1 @@
+"""Training jobs: requests, records, and their life from Starting to the end."""
