@@ -106,4 +106,6 @@ class LabPage:
         from selenium.webdriver.support.ui import WebDriverWait
 
         passing = [exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException]
-        return WebDriverWait(self.browser, TIMEOUT_S, 0.2, passing).until(lambda browser: find())
+        # Typed: selenium need not be installed where the types are checked.
+        result: T = WebDriverWait(self.browser, TIMEOUT_S, 0.2, passing).until(lambda browser: find())
+        return result
