@@ -99,7 +99,8 @@ def _checked(value: Any, shape: Shape | None, action: str, path: str) -> Any:
 
     :param path: of its fields, such as ``Reservations.Instances.``.
     """
-    if shape is None:
+    # botocore itself decodes IAM's policies, which its model calls strings.
+    if shape is None or shape.name == "policyDocumentType":
         return value
     kind: Any = shape.type_name
     types = _TYPES.get(kind)

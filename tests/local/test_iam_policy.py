@@ -50,7 +50,10 @@ ELSEWHERE = {
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
 
-ELSEWHERE_SAGEMAKER: dict[str, str] = {}
+ELSEWHERE_SAGEMAKER = {
+    "iam:PassRole": "SageMaker asks for it on every call that names a role; there is no call of that name",
+    "iam:TagRole": "IAM asks for it on CreateRole with tags",
+}
 """The same for the policy for SageMaker."""
 
 
