@@ -162,6 +162,12 @@ class FaultEngine:
                 if in_force and fault.where.matches(subject):
                     yield active
 
+    def moments(self, kind: str, subject: Subject) -> list[Fault]:
+        """Return the faults of a kind that trigger at some moment for ``subject``, which begins to run now."""
+        with self._lock:
+            candidates = (active for active in self._in_group("moment") if active.fault.kind == kind)
+            return [active.fault for active in candidates if self._applies_to(active, subject) and active.trigger()]
+
     def faults_for_instance(self, subject: Subject, *, launched: bool = True) -> list[Fault]:
         """Return the faults of an instance; those bound to a moment only, if it was launched before the scenario."""
         with self._lock:

@@ -103,5 +103,6 @@ _ASPECTS = {
     "subnet": r"subnet-[0-9a-f]+",
     "zone": r"[a-z]{2}(-[a-z]+)+-\d[a-z]",
     "region": r"[a-z]{2}(-[a-z]+)+-\d",
-    "type": r"[a-z0-9-]+\.[a-z0-9*?-]+",
+    # Types of SageMaker have a prefix.
+    "type": r"(ml\.)?[a-z0-9-]+\.[a-z0-9*?-]+",
 }

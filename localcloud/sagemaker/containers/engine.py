@@ -10,16 +10,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from localcloud.core.process_tree import descendants, signal_all
-from localcloud.sagemaker.containers import namespaces
+from localcloud.sagemaker.containers import image, namespaces
 from localcloud.sagemaker.containers.spec import ContainerSpec
 
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ML = "/opt/ml"
 _CHUNK_BYTES = 1 << 16
 # A shell's exit code for a program that cannot be started.
@@ -127,16 +124,15 @@ class ContainerEngine:
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**_image_variables(), **environment}
+        self._environment = environment
         self._containers: list[Container] = []
 
     def start(self, spec: ContainerSpec, on_output: OnOutput, on_exit: OnExit = lambda _: None) -> Container:
         """Start a container; one whose program is missing ends at once with exit code 127."""
-        home = spec.folder / "home"
-        for folder in (spec.ml, home):
-            folder.mkdir(parents=True, exist_ok=True)
-        variables = {**self._environment, "HOME": str(home), "HOSTNAME": spec.host_name, **spec.environment}
-        container = Container(spec, variables, on_output, on_exit)
+        spec.ml.mkdir(parents=True, exist_ok=True)
+        image.unpack(spec.folder, _ML if namespaces.prefix() else str(spec.ml))
+        variables = {**image.variables(spec.folder), **self._environment, "HOSTNAME": spec.host_name}
+        container = Container(spec, {**variables, **spec.environment}, on_output, on_exit)
         self._containers = [*(other for other in self._containers if other.wait(0) is None), container]
         return container
 
@@ -146,13 +142,3 @@ class ContainerEngine:
             container.kill()
         for container in self._containers:
             container.wait(5.0)
-
-
-def _image_variables() -> dict[str, str]:
-    """Return the variables of the image that all containers have: this interpreter's environment is installed in it."""
-    return {
-        "PATH": f"{Path(sys.executable).parent}:{_SYSTEM_PATH}",
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }

@@ -15,15 +15,18 @@ _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--uts", "--pid",
 _VARIANTS = ((*_UNSHARE, "--mount-proc"), _UNSHARE)
 _PROBE_TIMEOUT_S = 10.0
 
-# Entries of /opt stay: interpreters and toolkits are often there. $1: folder, $2: host name.
+# Entries of /opt stay: interpreters and toolkits are often there. $1: folder, $2: host name, $3: read-only folders.
 _ENTER = """set -e
-folder=$1 opt=$1/opt; hostname "$2"; shift 2
+folder=$1 opt=$1/opt read_only=$3; hostname "$2"; shift 3
 mkdir -p "$opt" && mount --rbind /opt "$opt" && mount -t tmpfs none /opt
 for entry in "$opt"/*; do
     [ "${entry##*/}" != ml ] && [ -d "$entry" ] || continue
     mkdir "/opt/${entry##*/}" && mount --rbind "$entry" "/opt/${entry##*/}"
 done
 mkdir /opt/ml && mount --bind "$folder/ml" /opt/ml && mount --bind "$folder/hosts" /etc/hosts
+for name in $read_only; do
+    mount --bind "/opt/ml/$name" "/opt/ml/$name" && mount -o remount,bind,ro "/opt/ml/$name"
+done
 cd /opt/ml && exec "$@"
 """
 
@@ -46,7 +49,7 @@ def _works(variant: tuple[str, ...]) -> bool:
 
 def command_of(spec: ContainerSpec) -> list[str]:
     """Return the command that runs a container in namespaces of its own; it ends with the thread that started it."""
-    enter = ["sh", "-c", _ENTER, "sh", str(spec.folder), spec.host_name]
+    enter = ["sh", "-c", _ENTER, "sh", str(spec.folder), spec.host_name, " ".join(spec.read_only)]
     return ["setpriv", "--pdeathsig", "KILL", *prefix(), *enter, *spec.command]
 
 

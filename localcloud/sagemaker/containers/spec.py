@@ -16,6 +16,7 @@ class ContainerSpec:
     :param command: program and arguments; the program is looked up in the container's PATH.
     :param environment: variables on top of those that every container has.
     :param hosts: address of every container of the job by its name, this one included.
+    :param read_only: folders below /opt/ml that the container cannot change, without blanks.
     """
 
     host_name: str
@@ -23,6 +24,7 @@ class ContainerSpec:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     hosts: Mapping[str, str]
+    read_only: tuple[str, ...] = ()
 
     @property
     def ml(self) -> Path:

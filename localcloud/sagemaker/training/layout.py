@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from localcloud.sagemaker.training.record import TrainingJob
 
+ML = "/opt/ml"
+CHECKPOINTS = "/opt/ml/checkpoints"
 FAILURE_CHARS = 1024
 # Where hosts are processes, all of them are on the loopback interface.
 _INTERFACE = "lo"
@@ -86,16 +88,28 @@ def failure_reason(ml: Path, exit_code: int) -> str:
     return f"AlgorithmError: {text}, exit code: {exit_code}"
 
 
-def archive(folders: Iterable[Path], target: Path) -> bool:
-    """Write the files of all folders to one archive; of several files of one name, the last one counts.
+def checkpoint_path(config: Mapping[str, str]) -> str:
+    """Return the folder of checkpoints below /opt/ml."""
+    return config.get("LocalPath", CHECKPOINTS).removeprefix(f"{ML}/").strip("/")
 
-    :return: False if there were no files; the archive is written nonetheless.
-    """
-    members: dict[str, Path] = {}
+
+def streamed_folders(job: TrainingJob) -> tuple[str, ...]:
+    """Return the folders below /opt/ml of FastFile channels, which cannot be changed."""
+    names = (channel["ChannelName"] for channel in channels(job) if input_mode(job, channel) == "FastFile")
+    return tuple(f"input/data/{name}" for name in names)
+
+
+def files(folders: Iterable[Path]) -> dict[str, Path]:
+    """Return the files in all folders by their paths in them; of several with one path, the last one."""
+    paths: dict[str, Path] = {}
     for folder in folders:
         for parent, _, names in os.walk(folder):
-            members.update({os.path.relpath(Path(parent, name), folder): Path(parent, name) for name in sorted(names)})
+            paths.update({os.path.relpath(Path(parent, name), folder): Path(parent, name) for name in names})
+    return dict(sorted(paths.items()))
+
+
+def archive(members: Mapping[str, Path], target: Path) -> None:
+    """Write files to an archive, members at its top."""
     with tarfile.open(target, "w:gz", compresslevel=1) as tar:
-        for name, path in sorted(members.items()):
+        for name, path in members.items():
             tar.add(path, name, recursive=False)
-    return bool(members)

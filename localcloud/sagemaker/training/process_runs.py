@@ -6,7 +6,8 @@ import logging
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from localcloud.sagemaker import logs, roles
 from localcloud.sagemaker.containers.engine import Container, ContainerEngine
 from localcloud.sagemaker.containers.spec import ContainerSpec
 from localcloud.sagemaker.storage import S3Url, Storage, TransferError
-from localcloud.sagemaker.training import inputs, layout
+from localcloud.sagemaker.training import inputs, layout, pipes
+from localcloud.sagemaker.training.checkpoints import CheckpointSync
 from localcloud.sagemaker.training.execution import Outcome, RunEvents
 from localcloud.sagemaker.training.record import TrainingJob
 
@@ -98,11 +100,14 @@ class ProcessRun:
             keys = roles.credentials(role, self.job.name, self.job.region)
         storage = Storage(self.executor.endpoint, self.job.region, keys)
         self.events.stage("Downloading")
-        self._download(storage)
-        if self._stopped.is_set():
-            return Outcome()
-        self.events.stage("Training")
-        failed_host, code = self._train(self._environment(keys))
+        inputs.download(storage, self.job, {host: self.folder / host for host in self.hosts})
+        for host in self.hosts:
+            layout.write_configuration(self._ml(host), self.job, host, self.hosts)
+        with self._checkpoints(storage), self._pipes():
+            if self._stopped.is_set():
+                return Outcome()
+            self.events.stage("Training")
+            failed_host, code = self._train(self._environment(keys))
         # Read before the upload, which may fail as well.
         reason = layout.failure_reason(self._ml(failed_host), code) if code else ""
         if not self.uploads:
@@ -113,12 +118,19 @@ class ProcessRun:
     def _ml(self, host: str) -> Path:
         return self.folder / host / "ml"
 
-    def _download(self, storage: Storage) -> None:
-        for channel in layout.channels(self.job):
-            matches = inputs.objects(storage, channel)
-            for number, host in enumerate(self.hosts):
-                share = inputs.share(matches, channel, number, len(self.hosts))
-                inputs.download(storage, share, self._ml(host) / "input/data" / channel["ChannelName"])
+    def _checkpoints(self, storage: Storage) -> AbstractContextManager[None]:
+        config = self.job.request.get("CheckpointConfig")
+        if config is None:
+            return nullcontext()
+        path = layout.checkpoint_path(config)
+        return CheckpointSync(storage, config["S3Uri"], {host: self._ml(host) / path for host in self.hosts})
+
+    @contextmanager
+    def _pipes(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for host in self.hosts:
+                stack.enter_context(pipes.opened(self.folder / host))
+            yield
 
     def _environment(self, keys: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -136,8 +148,9 @@ class ProcessRun:
         addresses = dict(zip(self.hosts, self.executor.addresses(len(self.hosts)), strict=True))
         command = self._command()
         for host in self.hosts:
-            layout.write_configuration(self._ml(host), self.job, host, self.hosts)
-            spec = ContainerSpec(host, self.folder / host, command, environment, addresses)
+            spec = ContainerSpec(
+                host, self.folder / host, command, environment, addresses, layout.streamed_folders(self.job)
+            )
             self._containers[host] = self._start(spec)
         # A stop that came while they were started found some of them only.
         if self._stopped.is_set():
@@ -176,9 +189,19 @@ class ProcessRun:
 
     def _upload(self, storage: Storage) -> str:
         target = self.job.request["OutputDataConfig"]["S3OutputPath"].rstrip("/") + f"/{self.job.name}/output"
-        model, output = self.folder / "model.tar.gz", self.folder / "output.tar.gz"
-        layout.archive([self._ml(host) / "model" for host in self.hosts], model)
-        storage.upload(model, S3Url.parse(f"{target}/model.tar.gz"))
-        if layout.archive([self._ml(host) / "output/data" for host in self.hosts], output):
-            storage.upload(output, S3Url.parse(f"{target}/output.tar.gz"))
+        model = layout.files(self._ml(host) / "model" for host in self.hosts)
+        output = layout.files(self._ml(host) / "output/data" for host in self.hosts)
+        if self.job.request["OutputDataConfig"].get("CompressionType") == "NONE":
+            for kind, files in (("model", model), ("data", output)):
+                for name, path in files.items():
+                    storage.upload(path, S3Url.parse(f"{target}/{kind}/{name}"))
+            return f"{target}/model/"
+        self._upload_archive(storage, model, f"{target}/model.tar.gz")
+        if output:
+            self._upload_archive(storage, output, f"{target}/output.tar.gz")
         return f"{target}/model.tar.gz"
+
+    def _upload_archive(self, storage: Storage, files: Mapping[str, Path], url: str) -> None:
+        archive = self.folder / "archive.tar.gz"
+        layout.archive(files, archive)
+        storage.upload(archive, S3Url.parse(url))

@@ -10,6 +10,7 @@ from typing import Any
 from localcloud.aws.ecr import ACCOUNT
 from localcloud.aws.wsgi import Params
 from localcloud.sagemaker.training.metrics import MetricReader
+from localcloud.sagemaker.training.pool import WarmPool
 
 ENDED = ("Completed", "Failed", "Stopped")
 MESSAGES = {
@@ -71,6 +72,7 @@ class TrainingJob:
     failure: str = ""
     model_url: str = ""
     interruptions: int = 0
+    pool: WarmPool | None = None
 
     def __post_init__(self) -> None:
         self.request.setdefault("StoppingCondition", {}).setdefault("MaxRuntimeInSeconds", _DEFAULT_RUNTIME_S)
@@ -153,6 +155,7 @@ class TrainingJob:
             "TrainingJobStatus": self.status,
             "SecondaryStatus": self.secondary,
             "TrainingEndTime": self.ended_at,
+            "WarmPoolStatus": self.pool.describe() if self.pool is not None else None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.wsgi import Params
+from localcloud.sagemaker.training.layout import CHECKPOINTS, ML
 
 
 def check(params: Params) -> None:
@@ -16,6 +17,8 @@ def check(params: Params) -> None:
     for rule in (_algorithm, _resources, _stopping_condition, _channels):
         if message := rule(params):
             raise ApiError("ValidationException", message)
+    if message := _missing_here(params):
+        raise ApiError("NotImplemented", message)
 
 
 def _algorithm(params: Params) -> str:
@@ -57,4 +60,19 @@ def _channels(params: Params) -> str:
     names = [channel["ChannelName"] for channel in params.get("InputDataConfig", [])]
     if len(set(names)) < len(names):
         return "Duplicate channel names are not allowed."
+    return ""
+
+
+def _missing_here(params: Params) -> str:
+    """Return what SageMaker has and this cloud has not; empty if the request needs none of it."""
+    for channel in params.get("InputDataConfig", []):
+        if "FileSystemDataSource" in channel["DataSource"]:
+            return "This cloud has no file systems of EFS or FSx"
+        if channel["DataSource"].get("S3DataSource", {}).get("S3DataType") == "AugmentedManifestFile":
+            return "This cloud reads no augmented manifests"
+    path = params.get("CheckpointConfig", {}).get("LocalPath", CHECKPOINTS)
+    if not path.startswith(f"{ML}/"):
+        return f"In this cloud, checkpoints are below {ML}"
+    if params["ResourceConfig"].get("InstancePreferences"):
+        return "This cloud has no InstancePreferences"
     return ""
