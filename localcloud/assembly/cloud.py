@@ -28,6 +28,7 @@ from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
 from localcloud.hosts.interface import Closable, HostControl
 from localcloud.sagemaker import dispatch
+from localcloud.sagemaker.hosting.servers import Site
 from localcloud.sagemaker.training.execution import Executor
 from localcloud.scenarios.scenario import Scenario
 
@@ -51,6 +52,7 @@ class CloudParts:
     :param console: returns the boot messages of an instance's host.
     :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
     :param jobs: executes SageMaker's training jobs.
+    :param models: where SageMaker's models are served; None for nowhere.
     """
 
     environment: CloudEnvironment
@@ -60,6 +62,7 @@ class CloudParts:
     console: Callable[[str], bytes]
     open_unresponsive_port: Callable[[str, int, bool], Closable]
     jobs: Executor
+    models: Site | None = None
 
 
 @dataclass
@@ -193,7 +196,7 @@ def build(parts: CloudParts) -> Cloud:
         meter,
         hosts,
         ClientAddressFaults(environment, ingress.update),
-        assembly_sagemaker.build(environment, parts.jobs),
+        assembly_sagemaker.build(environment, parts.jobs, parts.models),
     )
 
 

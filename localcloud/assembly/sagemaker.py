@@ -11,6 +11,8 @@ from localcloud.ec2.environment import CloudEnvironment
 from localcloud.hosts.process.disk import network_variables
 from localcloud.sagemaker.containers.engine import ContainerEngine
 from localcloud.sagemaker.dispatch import SageMaker
+from localcloud.sagemaker.hosting.api import Hosting
+from localcloud.sagemaker.hosting.servers import Site
 from localcloud.sagemaker.training.api import TrainingApi
 from localcloud.sagemaker.training.execution import Executor
 from localcloud.sagemaker.training.lifecycle import TrainingLifecycle
@@ -23,18 +25,40 @@ class SageMakerParts:
 
     dispatch: SageMaker
     training: TrainingApi
+    hosting: Hosting | None = None
 
     def close(self) -> None:
-        """End every job."""
+        """End every job and endpoint."""
+        if self.hosting is not None:
+            self.hosting.close()
         self.training.lifecycle.close()
 
 
-def build(environment: CloudEnvironment, executor: Executor) -> SageMakerParts:
-    """Build the SageMaker of a cloud."""
+def build(environment: CloudEnvironment, executor: Executor, site: Site | None = None) -> SageMakerParts:
+    """Build the SageMaker of a cloud.
+
+    :param site: where models are served; None leaves hosting to moto's records.
+    """
     dispatch = SageMaker()
     training = TrainingApi(TrainingLifecycle(environment, executor))
     dispatch.add(training.actions)
-    return SageMakerParts(dispatch, training)
+    if site is None:
+        return SageMakerParts(dispatch, training)
+    hosting = Hosting(environment, site)
+    dispatch.add(hosting.actions)
+    dispatch.runtime = hosting.runtime
+    return SageMakerParts(dispatch, training, hosting)
+
+
+def model_site(executor: ProcessExecutor, home: Home) -> Site:
+    """Return the place where models are served: as processes, beside those of the training jobs."""
+    return Site(
+        executor.environment,
+        executor.engine,
+        home.jobs_folder / "models",
+        executor.endpoint,
+        lambda: executor.addresses(1)[0],
+    )
 
 
 def process_executor(environment: CloudEnvironment, home: Home, block: AddressBlock) -> ProcessExecutor:

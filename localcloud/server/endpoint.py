@@ -85,7 +85,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
     """Build a cloud with the hosts of ``site`` and bind it to their addresses."""
     from localcloud.assembly.cloud import CloudParts, build, moto_application
     from localcloud.assembly.instance_spec import HostSpecs
-    from localcloud.assembly.sagemaker import process_executor
+    from localcloud.assembly.sagemaker import model_site, process_executor
     from localcloud.core.clock import RealClock
     from localcloud.scenarios.fault_engine import FaultEngine
 
@@ -93,7 +93,16 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
     environment = CloudEnvironment(clock, FaultEngine(clock), durations)
     specs = HostSpecs(home, block, environment)
     jobs = process_executor(environment, home, block)
-    parts = CloudParts(environment, block, site.make_hosts, specs, site.console, site.open_unresponsive_port, jobs)
+    parts = CloudParts(
+        environment,
+        block,
+        site.make_hosts,
+        specs,
+        site.console,
+        site.open_unresponsive_port,
+        jobs,
+        model_site(jobs, home),
+    )
     cloud = build(parts)
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)
     return Endpoint(block, cloud, _server(wsgi.log_calls(delayed, clock), block, site.listener))

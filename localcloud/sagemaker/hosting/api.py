@@ -37,20 +37,20 @@ class Hosting:
         """Answer AddTags."""
         resource = self._resource(call.params["ResourceArn"])
         if resource is None:
-            return call.forward(call.params)
+            return call.forward()
         resource.add_tags(call.params["Tags"])
         return {"Tags": _listed(resource)}
 
     def list_tags(self, call: Call) -> dict[str, Any]:
         """Answer ListTags."""
         resource = self._resource(call.params["ResourceArn"])
-        return call.forward(call.params) if resource is None else {"Tags": _listed(resource)}
+        return call.forward() if resource is None else {"Tags": _listed(resource)}
 
     def delete_tags(self, call: Call) -> dict[str, Any]:
         """Answer DeleteTags."""
         resource = self._resource(call.params["ResourceArn"])
         if resource is None:
-            return call.forward(call.params)
+            return call.forward()
         for key in call.params["TagKeys"]:
             resource.tags.pop(key, None)
         return {}

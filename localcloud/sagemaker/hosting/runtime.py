@@ -17,7 +17,7 @@ from localcloud.sagemaker.hosting.async_queue import AsyncQueue, AsyncRequest
 from localcloud.sagemaker.hosting.endpoints import Endpoint, EndpointApi, first_server, log_stream_arn
 from localcloud.sagemaker.hosting.servers import Answer
 
-# https://docs.aws.amazon.com/sagemaker/latest/dg/realtime-endpoints.html, serverless-endpoints.html, async-inference.html
+# Of the pages on real-time, serverless and asynchronous inference in https://docs.aws.amazon.com/sagemaker/latest/dg/
 MAX_BODY_BYTES, MAX_SERVERLESS_BYTES, MAX_INLINE_ASYNC_BYTES = 6_291_456, 4 << 20, 128_000
 # Headers of a request that a container gets, and of its answer that the client gets.
 _PASSED = {
@@ -25,6 +25,9 @@ _PASSED = {
     "HTTP_X_AMZN_SAGEMAKER_INFERENCE_ID": "X-Amzn-SageMaker-Inference-Id",
     "HTTP_ACCEPT": "Accept",
     "CONTENT_TYPE": "Content-Type",
+    # Asynchronous requests have these of their input in headers of their own.
+    "HTTP_X_AMZN_SAGEMAKER_ACCEPT": "Accept",
+    "HTTP_X_AMZN_SAGEMAKER_CONTENT_TYPE": "Content-Type",
 }
 _PREFIX = "HTTP_X_AMZN_SAGEMAKER_"
 _CODES = {400: "400 Bad Request", 424: "424 Failed Dependency", 503: "503 Service Unavailable"}

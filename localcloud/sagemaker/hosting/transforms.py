@@ -237,5 +237,3 @@ def _variables(params: Params) -> Mapping[str, str]:
         "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": str(params.get("MaxConcurrentTransforms", 1)),
         **params.get("Environment", {}),
     }
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.localcloud.hosting_lab import HostingLab
 from tests.support.localcloud.training_lab import TrainingLab
 
 
@@ -11,3 +12,9 @@ from tests.support.localcloud.training_lab import TrainingLab
 def lab(cloud: dict[str, str]) -> TrainingLab:
     """Return training jobs of the shared cloud."""
     return TrainingLab(cloud)
+
+
+@pytest.fixture(scope="session")
+def hosting(cloud: dict[str, str], lab: TrainingLab, tmp_path_factory: pytest.TempPathFactory) -> HostingLab:
+    """Return endpoints of the shared cloud."""
+    return HostingLab(cloud, lab, tmp_path_factory.mktemp("hosting"))
