@@ -50,7 +50,10 @@ ELSEWHERE = {
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
 
+PUSH = ("BatchCheckLayerAvailability", "CompleteLayerUpload", "InitiateLayerUpload", "PutImage", "UploadLayerPart")
 ELSEWHERE_SAGEMAKER = {
+    **{f"ecr:{action}": "this computer's engine makes it, with a login, when it pushes" for action in PUSH},
+    "ecr:TagResource": "ECR asks for it on CreateRepository with tags",
     "iam:PassRole": "SageMaker asks for it on every call that names a role; there is no call of that name",
     "iam:TagRole": "IAM asks for it on CreateRole with tags",
 }
