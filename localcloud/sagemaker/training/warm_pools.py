@@ -48,10 +48,10 @@ def claim(job: TrainingJob, others: Iterable[TrainingJob], now: datetime) -> boo
 
 
 def _fits(job: TrainingJob, other: TrainingJob) -> bool:
-    resources, kept = job.request["ResourceConfig"], other.request["ResourceConfig"]
+    resources, retained = job.request["ResourceConfig"], other.request["ResourceConfig"]
     return (
         job.pool is not None
         and job.region == other.region
         and all(job.request.get(name) == other.request.get(name) for name in _EQUAL)
-        and all(resources.get(name) == kept.get(name) for name in _EQUAL_RESOURCES)
+        and all(resources.get(name) == retained.get(name) for name in _EQUAL_RESOURCES)
     )
