@@ -71,7 +71,7 @@ API: dict[type, list[str]] = {
         "usage(names=())",
     ],
     NotebookService: [
-        "open(name='')",
+        "open(name='', kernel='')",
         "stop(name='')",
     ],
     SshConfigService: [

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
+from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import marked_lines, script_error
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ STOP_TIMEOUT_S = 60.0
 CONNECT_S = 30.0
 
 # What the host prints is untrusted input: it becomes a part of an address that a browser opens.
+_KERNEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,80}")
 _ADDRESS = re.compile(r"([1-9][0-9]{0,4}) ([0-9a-f]{48})")
 
 
@@ -35,21 +39,35 @@ class JupyterServer:
     token: str
 
 
-def start(ssh: SshClient, host: Host, *, job: str = "") -> JupyterServer:
+def start(ssh: SshClient, host: Host, *, job: str = "", is_needed: bool = False) -> JupyterServer:
     """Start JupyterLab on a host, or find the one that runs there.
 
-    :param job: the job whose environment is a new notebook's kernel, where it is installed.
+    :param job: the job whose environment is a new notebook's kernel, where it is installed; ``own`` for none.
+    :param is_needed: raise an error if it is not installed.
+    :raises UsageError: the host has no such kernel.
     :raises HostError: it did not start.
     """
     # Imported when needed: paramiko takes a third of a second.
     from orchestrator.ssh import LOOPBACK
 
-    args = ("start", LOOPBACK, str(round(START_TIMEOUT_S)), job)
+    if not _KERNEL.fullmatch(job or "own"):
+        raise UsageError(f"kernel {job!r}: not the name of a job", fix=NextStep("Jupyter", kernel="own"))
+    args = ("start", LOOPBACK, str(round(START_TIMEOUT_S)), "" if job == "own" else job, "yes" if is_needed else "")
     result = _run(ssh, host, *args, timeout_s=START_TIMEOUT_S + CONNECT_S)
+    for line in marked_lines(result.stdout, "@@nokernel"):
+        raise _no_kernel(host, job, [name for name in line.split() if _KERNEL.fullmatch(name)])
     for line in marked_lines(result.stdout, "@@jupyter"):
         if match := _ADDRESS.fullmatch(line):
             return JupyterServer(int(match[1]), match[2])
     raise script_error(result, "JupyterLab was not started")
+
+
+def _no_kernel(host: Host, job: str, installed: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"no kernel {job}; there: {', '.join(installed) or 'none of a job'}",
+        where=host.name,
+        fix=NextStep("InstallDeps") + "  installs the job; " + NextStep("Jupyter", kernel="own") + " needs none",
+    )
 
 
 def stop(ssh: SshClient, host: Host) -> bool:

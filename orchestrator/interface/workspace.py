@@ -89,6 +89,8 @@ class Workspace:
         self.clock = clock
         self.progress = ProgressBoard(console, clock)
         self.last_answer: object = None
+        # True once a verb has opened something that is closed with the session.
+        self.holds_open = False
         self._config = config
         self._session_factory = session_factory
         self._adapt = adapt
@@ -228,6 +230,7 @@ class Workspace:
 
     def close_later(self, close: Callable[[], object]) -> None:
         """Close something together with the session: a tunnel, for one."""
+        self.holds_open = True
         self._closing.callback(close)
 
     def _close_session(self) -> None:

@@ -1,13 +1,14 @@
 #!/bin/sh
 # JupyterLab of this host, on its loopback address.
 #
-#   sh jupyter.sh BUNDLE start ADDRESS SECONDS [JOB]    starts it, or finds the one that runs; waits at most SECONDS
-#   sh jupyter.sh BUNDLE stop                           ends it with its kernels
+#   sh jupyter.sh BUNDLE start ADDRESS SECONDS [JOB [yes]]    starts it, or finds the one that runs; waits SECONDS at most
+#   sh jupyter.sh BUNDLE stop                                 ends it with its kernels
 #
-# ADDRESS is the loopback address. JOB is the environment whose kernel a new notebook gets. Prints "@@jupyter PORT TOKEN", or "@@stopped yes|no". The token
-# is in a file that only this user can read: it is on no command line, and in no environment and no log.
+# ADDRESS is the loopback address. JOB is the environment whose kernel a new notebook gets; with "yes" it must be
+# installed. Prints "@@jupyter PORT TOKEN", "@@nokernel KERNEL...", or "@@stopped yes|no". The token is in a file that
+# only this user can read: it is on no command line, and in no environment and no log.
 set -u
-bundle=$1 mode=$2 address=${3:-} patience=${4:-0} job=${5:-}
+bundle=$1 mode=$2 address=${3:-} patience=${4:-0} job=${5:-} needed=${6:-}
 umask 077
 root="$HOME/stratus" folder="$HOME/stratus/jupyter"
 python="$root/venvs/.jupyter/bin/python"
@@ -33,11 +34,11 @@ find_server() { # sets pid and port; false without a server that runs: a killed 
 }
 
 add_kernels() { # one for each job whose environment has the version of Python that JupyterLab's has
-    rm -rf "$folder"/data/kernels/*
     version=$("$python" -c 'import sys; print(*sys.version_info[:2])')
     packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     for venv in "$root"/venvs/*/; do
         name=$(basename "$venv")
+        [ -e "$folder/data/kernels/$name/kernel.json" ] && continue
         [ "$("$venv/bin/python" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "$version" ] || continue
         mkdir -p "$folder/data/kernels/$name"
         # Behind the job's own packages, whose versions stay as they are: it need not have ipykernel.
@@ -58,7 +59,6 @@ start_server() {
     # Without a question about news at the first start.
     echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
         >"$folder/config/labconfig/default_setting_overrides.json"
-    add_kernels
     kernel=python3
     [ -n "$job" ] && [ -e "$folder/data/kernels/$job/kernel.json" ] && kernel=$job
     # Sockets that other users of this host cannot connect to, unless their paths are too long: 108 bytes in linux/un.h.
@@ -99,6 +99,13 @@ stop_server() { # a server that is asked to end ends its kernels
 
 case $mode in
 start)
+    # Also for a server that runs: jobs may have been installed since its start.
+    find_server || rm -rf "$folder"/data/kernels/*
+    add_kernels
+    if [ -n "$needed" ] && [ -n "$job" ] && [ ! -e "$folder/data/kernels/$job/kernel.json" ]; then
+        echo "@@nokernel $(ls "$folder/data/kernels" | tr '\n' ' ')"
+        exit 0
+    fi
     find_server || start_server
     echo "@@jupyter $port $(cat "$folder/token")"
     ;;

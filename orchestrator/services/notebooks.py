@@ -66,18 +66,20 @@ class NotebookService:
     logs_folder: Callable[[], Path]
     job_name: Callable[[], str]
 
-    def open(self, name: str = "") -> NotebookPage:
+    def open(self, name: str = "", kernel: str = "") -> NotebookPage:
         """Install and start JupyterLab on a host, or find the one that runs there, and open a tunnel to it.
 
         It continues without this computer. A tunnel that loses its connection makes a new one when it is used.
 
         :param name: of the host; the first when empty.
+        :param kernel: job whose packages a new notebook has; empty for the one of the settings, if it is installed.
+        :raises UsageError: the host has no such kernel.
         :raises HostsFailed: it could not be installed.
         :raises HostError: it could not be started.
         """
         host = self._host(name)
         self._install(host)
-        server = notebooks.start(self.ssh, host, job=self._job())
+        server = notebooks.start(self.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
         tunnel = self._tunnel(host, server.port)
         return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from orchestrator.core.errors import JobFailed
+from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.jobs.scripts import find
 from orchestrator.session import Session
 from tests.support.browser import LabPage, needs_browser, open_browser
@@ -118,6 +118,13 @@ def test_cells_have_the_packages_of_the_job_and_the_token_stays_secret(session: 
     assert readable == "700"
 
 
+def test_a_kernel_of_a_job_that_is_not_installed_is_one_line(session: Session) -> None:
+    with pytest.raises(UsageError, match=r"no kernel other; there: job\n"):
+        session.notebooks.open(kernel="other")
+    with pytest.raises(UsageError, match="not the name of a job"):
+        session.notebooks.open(kernel="../job")
+
+
 def test_it_survives_the_shell_and_is_found_again(project: Project, session: Session) -> None:
     """Killed without a chance to clean up, on another port of this computer while the first is taken."""
     command = [sys.executable, str(ROOT / "run_interface.py"), "--config", str(project.config), "jupyter"]
@@ -196,7 +203,7 @@ def test_a_kernel_that_works_is_use_of_the_vm(session: Session) -> None:
 def test_one_call_ends_it_with_its_kernels(session: Session) -> None:
     page = session.notebooks.open()
     execute(session, page.url, "import os; print(os.getpid())")
-    kernels = "ps ax -o args | grep -c '[k]ernelapp.launch'"
+    kernels = "ps ax -o args | grep \"$HOME/\" | grep -c '[k]ernelapp.launch'"
     before = on_host(session, kernels)
     stops = [session.notebooks.stop().ran, session.notebooks.stop().ran]
     wait_until(lambda: on_host(session, kernels) == "0")
@@ -211,24 +218,30 @@ def test_one_call_ends_it_with_its_kernels(session: Session) -> None:
     assert again.url.rpartition("=")[2] != page.url.rpartition("=")[2]
 
 
-def test_a_notebook_runs_unattended_with_its_parameters(project: Project, session: Session) -> None:
+def run_notebook(project: Project, *arguments: str) -> subprocess.Popen[str]:
+    """Execute a notebook by the command line."""
+    command = [sys.executable, str(ROOT / "run_interface.py"), "--config", str(project.config), "jupyter", *arguments]
+    env = os.environ | as_user(project.env) | {"STRATUS_HOME": str(project.folder / "laptop")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    # Where the sessions of these tests look for what was started here.
+    return subprocess.Popen(command, env=env, cwd=project.folder / "laptop", text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_notebook_runs_unattended_although_the_shell_was_killed(project: Project, session: Session) -> None:
     folder = project.folder / "analysis"
     folder.mkdir()
-    cells = (
-        "epochs, name = 1, ''",
-        "print('epochs', epochs)",
-        "import os",
-        "total = epochs * 14",
-        "print(name, total)",
-    )
+    wait = "import pathlib, time\nwhile not pathlib.Path.home().joinpath('go').exists(): time.sleep(0.1)"
+    cells = ("epochs, name = 1, ''", "print('epochs', epochs)", wait, "total = epochs * 14", "print(name, total)")
     (folder / "analysis.ipynb").write_text(notebook(*cells, tags=("parameters",)))
-    source = find.find(f"{folder / 'analysis.ipynb'} -p epochs 3 -p name scene")
-    run = session.jobs.start(multi=False, folder=source)
-    # From here on by another shell: the first one is gone.
+    shell = run_notebook(project, f"{folder / 'analysis.ipynb'} -p epochs 3 -p name scene")
+    with shell:
+        assert shell.stdout
+        assert any("-- cell 4 of 6: import pathlib" in line for line in shell.stdout)
+        shell.kill()
+    on_host(session, "touch ~/go")
     lines: list[str] = []
-    with project.session() as later:
-        later.jobs.follow(run.run_id, on_line=lambda host, line: lines.append(line))
-        record = later.jobs.fetch(run.run_id)
+    session.jobs.follow("", on_line=lambda host, line: lines.append(line))
+    record = session.jobs.fetch()
     executed = json.loads((record.folder / "outputs/analysis.ipynb").read_text())
     outputs = [output["text"] for cell in executed["cells"] for output in cell.get("outputs", [])]
 
@@ -237,17 +250,17 @@ def test_a_notebook_runs_unattended_with_its_parameters(project: Project, sessio
     assert ["".join(text) for text in outputs] == ["epochs 3\n", "scene 42\n"]
 
 
-def test_a_cell_that_fails_is_named_and_the_copy_has_its_error(project: Project, session: Session) -> None:
+def test_a_cell_that_fails_is_named_and_the_copy_has_its_error(project: Project) -> None:
     folder = project.folder / "failing"
     folder.mkdir()
     (folder / "f.ipynb").write_text(notebook("print('one')", "1 / 0", "print('three')"))
-    run = session.jobs.start(multi=False, folder=find.find(str(folder / "f.ipynb")))
-    with pytest.raises(JobFailed) as caught:
-        session.jobs.follow(run.run_id, on_line=lambda host, line: None)
-    record = session.jobs.fetch(run.run_id)
-    executed = json.loads((record.folder / "outputs/f.ipynb").read_text())
+    with run_notebook(project, str(folder / "f.ipynb")) as shell:
+        lines = shell.communicate(timeout=200)[0].splitlines()
+    (copy,) = (line.partition(": ")[2] for line in lines if "the executed copy: " in line)
+    executed = json.loads((project.folder / "laptop" / copy).read_text())
 
-    assert caught.value.tail[-1] == "cell 2 of 3 failed: ZeroDivisionError: division by zero"
+    assert shell.returncode == 1
+    assert any(line.endswith("cell 2 of 3 failed: ZeroDivisionError: division by zero") for line in lines)
     assert executed["cells"][1]["outputs"][0]["ename"] == "ZeroDivisionError"
     assert executed["cells"][2]["outputs"] == []
 

@@ -116,7 +116,7 @@ class Invocation:
         if self.console.document and verb.document is not None:
             self._print_document(verb.document(answer))
         # After the document: a script reads the tunnel's address while the tunnel is open.
-        if verb.stays_open:
+        if verb.stays_open and workspace.holds_open:
             self._wait_for_interrupt()
         return verb.exit_code(answer, named)
 

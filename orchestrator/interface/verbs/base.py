@@ -45,7 +45,7 @@ class Verb:
     :param document: makes the JSON document of an answer; None: the verb has none.
     :param exit_code: makes the exit code of an answer and the options that were given.
     :param needs_cloud: True if the verb, with these options, needs the embedded cloud to be up.
-    :param stays_open: True if the command line waits for Ctrl-C before it closes what the verb opened.
+    :param stays_open: True if the command line waits for Ctrl-C before it closes what the verb opened, if anything.
     """
 
     function: Callable[..., Any]

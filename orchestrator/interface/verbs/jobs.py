@@ -36,7 +36,7 @@ INTERRUPTED = 130
 FETCH = NextStep("FetchResults")
 
 
-def _outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
+def outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
     """Return 0 for a run that ended well or was to be left, else the code of Ctrl-C."""
     from orchestrator.jobs.runs import RunResult
 
@@ -81,7 +81,7 @@ def install(workspace: Workspace, *hosts: HostName, job: JobOption = "") -> Inst
     "RunSingleVMComputing",
     "run",
     step=3,
-    exit_code=_outcome_exit_code,
+    exit_code=outcome_exit_code,
     examples=(NextStep("RunSingleVMComputing"), NextStep("RunSingleVMComputing", "train.py --epochs 3")),
     next_steps=(FETCH,),
 )
@@ -99,7 +99,7 @@ def run_single(
 
     Costs  nothing beyond the VM's time.
     """
-    return _run(workspace, job, multi=False, names=(host,) if host else (), detach=detach)
+    return run_job(workspace, job, multi=False, names=(host,) if host else (), detach=detach)
 
 
 @GROUP.verb(
@@ -107,7 +107,7 @@ def run_single(
     "run",
     flag="--multi",
     step=4,
-    exit_code=_outcome_exit_code,
+    exit_code=outcome_exit_code,
     examples=(NextStep("RunMultiVMComputing"), NextStep("RunMultiVMComputing", "train.py")),
     next_steps=(FETCH,),
 )
@@ -124,12 +124,17 @@ def run_multi(
 
     Costs  nothing beyond the VMs' time.
     """
-    return _run(workspace, job, multi=True, names=(), detach=detach)
+    return run_job(workspace, job, multi=True, names=(), detach=detach)
 
 
-def _run(
+def run_job(
     workspace: Workspace, job: str, *, multi: bool, names: Sequence[str], detach: bool
 ) -> RunResult | RunHandle | CancelReport | None:
+    """Start a job, and show it until its end unless it is to be left.
+
+    :param job: folder of a job, or a script or notebook with its arguments; empty for that of the settings.
+    :param names: of the hosts to use; all when empty.
+    """
     from orchestrator.interface.render import runs
     from orchestrator.jobs.scripts import find as scripts
 
@@ -153,7 +158,7 @@ def _run(
 @GROUP.verb(
     "Attach",
     "attach",
-    exit_code=_outcome_exit_code,
+    exit_code=outcome_exit_code,
     examples=(NextStep("Attach", "k3"),),
     next_steps=(FETCH,),
 )

@@ -1,41 +1,142 @@
-"""Verbs on notebooks: JupyterLab on a VM."""
+"""Verbs on notebooks: JupyterLab on a VM, and notebooks that run there unattended."""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.errors import JobFailed, UsageError
+from orchestrator.core.next_step import NextStep, join
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.interaction import interruptible, show
-from orchestrator.interface.verbs.parameters import VerbParameter
+from orchestrator.interface.verbs.jobs import fetch, outcome_exit_code, run_job
+from orchestrator.interface.verbs.parameters import HostName, VerbParameter
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from orchestrator.interface.workspace import Workspace
+    from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.runner import CancelReport
+    from orchestrator.jobs.runs import RunHandle
     from orchestrator.services.notebooks import NotebookPage, NotebookStop
 
 GROUP = VerbGroup("Notebooks")
 
 JUPYTER = NextStep("Jupyter")
+EXECUTE = NextStep("Jupyter", "analysis.ipynb -p year 2024")
+NOTEBOOK = re.compile(r"\.ipynb(?=[\"']?(\s|$))")
 
 Host = Annotated[str, VerbParameter(metavar="HOST", positional=True, also_option=True, completes="host")]
+HostOrNotebook = Annotated[
+    str, VerbParameter(metavar="HOST|NOTEBOOK", positional=True, also_option=True, completes="host")
+]
+Kernel = Annotated[str, VerbParameter(metavar="JOB")]
+Parameters = Annotated[Mapping[str, Any] | None, VerbParameter(prompt_only=True)]
 
 
-@GROUP.verb("Jupyter", "jupyter", stays_open=True, examples=(JUPYTER, NextStep("Jupyter", "ml-1")))
-def jupyter(workspace: Workspace, host: Host = "") -> NotebookPage:
-    """Open JupyterLab on a VM, through a tunnel.
+def _exit_code(answer: object, options: dict[str, Any]) -> int:
+    from orchestrator.jobs.record import RunRecord
+    from orchestrator.services.notebooks import NotebookPage
 
-    Installs and starts it there if it does not run. It continues without this computer, as do its kernels: again, the
-    verb opens a new tunnel to it. Kernels have the packages of the jobs that are installed. The tunnel stays open until
-    you exit the shell; as a command, until Ctrl-C.
+    return 0 if isinstance(answer, NotebookPage | RunRecord) else outcome_exit_code(answer, options)
 
-    host  its name (default: the first).
+
+@GROUP.verb(
+    "Jupyter",
+    "jupyter",
+    stays_open=True,
+    exit_code=_exit_code,
+    examples=(JUPYTER, NextStep("Jupyter", "ml-1"), EXECUTE),
+)
+def jupyter(
+    workspace: Workspace,
+    host: HostOrNotebook = "",
+    *,
+    on: HostName = "",
+    kernel: Kernel = "",
+    parameters: Parameters = None,
+    detach: bool = False,
+) -> NotebookPage | RunRecord | RunHandle | CancelReport | None:
+    """Open JupyterLab on a VM, or execute a notebook there.
+
+    JupyterLab is installed and started if it does not run. It continues without this computer, as do its kernels:
+    again, the verb opens a new tunnel to it. Kernels have the packages of the jobs that are installed. The tunnel
+    stays open until you exit the shell; as a command, until Ctrl-C.
+
+    A notebook runs from its first cell to its last as RunSingleVMComputing() runs a script; the executed copy is
+    fetched at its end, also after a cell that failed.
+
+    host        a VM's name (default: the first), or a notebook; -p NAME VALUE after its name sets a parameter.
+    on          the VM that executes the notebook (default: the first).
+    kernel      job whose packages a new notebook has (default: that of the config file); "own" has JupyterLab's.
+    parameters  of the notebook, as of papermill: {"year": 2024}.
+    detach      start the notebook and return at once; Attach() shows it, FetchResults() fetches the copy.
 
     Costs  nothing beyond the VM's time.
     """
+    _check_options(host, on=on, kernel=kernel, parameters=parameters, detach=detach)
+    if NOTEBOOK.search(host):
+        return _execute(workspace, host + _arguments(parameters or {}), on, detach=detach)
+    return _open_lab(workspace, host or on, kernel)
+
+
+def _check_options(host: str, *, on: str, kernel: str, parameters: Mapping[str, Any] | None, detach: bool) -> None:
+    """Refuse options of the one use with the other.
+
+    :raises UsageError: one of them does not fit, or a parameter cannot be one.
+    """
+    if NOTEBOOK.search(host):
+        if kernel:
+            raise UsageError("kernel is for JupyterLab; a notebook runs with the packages beside it", fix=EXECUTE)
+    elif host and on and host != on:
+        raise UsageError(f"{host} and {on}: which VM?", fix=NextStep("Jupyter", on))
+    elif parameters or detach:
+        name = "parameters" if parameters else "detach"
+        raise UsageError(f"{name} is for a notebook that is executed; none was named", fix=EXECUTE)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise UsageError(f"parameters = {parameters!r}: a dictionary, such as {{'year': 2024}}", fix=EXECUTE)
+    for name in parameters or {}:
+        if not str(name).isidentifier():
+            raise UsageError(f"parameters: {name!r} is not the name of a variable", fix=EXECUTE)
+
+
+def _arguments(parameters: Mapping[str, Any]) -> str:
+    """Return parameters as arguments: Python literals, which the host evaluates as such."""
+    return "".join(f" -p {name} {shlex.quote(repr(value))}" for name, value in parameters.items())
+
+
+def _execute(
+    workspace: Workspace, notebook: str, host: str, *, detach: bool
+) -> RunRecord | RunHandle | CancelReport | None:
+    from orchestrator.jobs.runs import RunResult
+
+    try:
+        outcome = run_job(workspace, notebook, multi=False, names=(host,) if host else (), detach=detach)
+    except JobFailed as error:
+        if copy := _executed_copy(error.run_id, notebook):
+            error.fix = join("\n  ", filter(None, [f"the executed copy: {copy}", error.fix]))
+        raise
+    return fetch(workspace, outcome.run_id) if isinstance(outcome, RunResult) else outcome
+
+
+def _executed_copy(run_id: str, notebook: str) -> Path | None:
+    """Return the fetched copy of a notebook; None if there is none."""
+    from pathlib import Path
+
+    match = NOTEBOOK.search(notebook)
+    assert match
+    path = Path("runs", run_id, "outputs", Path(notebook[: match.end()].strip("\"'")).name)
+    return path if run_id and path.is_file() else None
+
+
+def _open_lab(workspace: Workspace, host: str, kernel: str) -> NotebookPage:
     again = NextStep("Jupyter", *([host] if host else []))
     with interruptible(workspace, "The VM continues without this computer.", again + "  opens it"):
-        page = workspace.session().notebooks.open(host)
+        page = workspace.session().notebooks.open(host, kernel)
     # The tunnel outlives this verb, but not the session.
     workspace.close_later(page.close)
     show(workspace, page)

@@ -100,6 +100,8 @@ ACCEPTED: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("dashboard k3", "Dashboard", [], {"run": "k3"}),
     ("jupyter", "Jupyter", [], {}),
     ("jupyter ml-1", "Jupyter", [], {"host": "ml-1"}),
+    ("jupyter a.ipynb --on ml-1 --detach", "Jupyter", [], {"host": "a.ipynb", "on": "ml-1", "detach": True}),
+    ("jupyter --kernel job", "Jupyter", [], {"kernel": "job"}),
     ("jupyter --stop ml-1", "StopJupyter", [], {"host": "ml-1"}),
     ("tunnel ml-0 6006", "Tunnel", ["ml-0", 6006], {}),
     ("config", "Config", [], {"what": "check"}),

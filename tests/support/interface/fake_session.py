@@ -317,7 +317,7 @@ class FakeNotebooks:
     def __init__(self, state: FakeState) -> None:
         self.state = state
 
-    def open(self, name: str = "") -> NotebookPage:
+    def open(self, name: str = "", kernel: str = "") -> NotebookPage:
         host = self.state.require_vms([name] if name else ())[0]
         return NotebookPage(host, "http://192.0.2.1:8888/lab?token=c0ffee", lambda: None)
 
