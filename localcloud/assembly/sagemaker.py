@@ -17,6 +17,8 @@ from localcloud.sagemaker.training.api import TrainingApi
 from localcloud.sagemaker.training.execution import Executor
 from localcloud.sagemaker.training.lifecycle import TrainingLifecycle
 from localcloud.sagemaker.training.process_runs import ProcessExecutor
+from localcloud.sagemaker.tuning.api import TuningApi
+from localcloud.sagemaker.tuning.controller import TuningController
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def build(environment: CloudEnvironment, executor: Executor, site: Site | None =
     dispatch = SageMaker()
     training = TrainingApi(TrainingLifecycle(environment, executor))
     dispatch.add(training.actions)
+    dispatch.add(TuningApi(TuningController(training)).actions)
     if site is None:
         return SageMakerParts(dispatch, training)
     hosting = Hosting(environment, site)

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from localcloud.aws.ecr import ACCOUNT
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.wsgi import Params
 from localcloud.sagemaker import paging, roles
 from localcloud.sagemaker.dispatch import Call, Handler
-from localcloud.sagemaker.training import limits, rules, warm_pools
+from localcloud.sagemaker.training import limits, rules, tag_record, warm_pools
 from localcloud.sagemaker.training.lifecycle import TrainingLifecycle
 from localcloud.sagemaker.training.record import TrainingJob
 
@@ -35,6 +34,7 @@ class TrainingApi:
             "StopTrainingJob": self.stop,
             "UpdateTrainingJob": self.update,
             "DeleteTrainingJob": self.delete,
+            "Search": self.search,
         }
 
     def create(self, call: Call) -> dict[str, Any]:
@@ -43,7 +43,6 @@ class TrainingApi:
         with environment.lock:
             job = TrainingJob(call.params, call.region, environment.clock.utc())
             self.check(job)
-            call.forward()
             self.add(job)
         return {"TrainingJobArn": job.arn}
 
@@ -68,6 +67,7 @@ class TrainingApi:
         now = self.lifecycle.environment.clock.utc()
         is_warm = warm_pools.claim(job, self.of_region(job.region), now)
         self.jobs[job.region, job.name] = job
+        tag_record.add(job)
         self.lifecycle.begin(job, is_warm=is_warm)
 
     def of_region(self, region: str) -> list[TrainingJob]:
@@ -108,8 +108,6 @@ class TrainingApi:
 
     def delete(self, call: Call) -> dict[str, Any]:
         """Answer DeleteTrainingJob."""
-        from moto.sagemaker.models import sagemaker_backends
-
         job = self._named(call)
         with self.lifecycle.environment.lock:
             if not job.has_ended:
@@ -117,8 +115,18 @@ class TrainingApi:
                 raise ApiError("ResourceInUse", message)
             self.lifecycle.keep(job, 0)
             del self.jobs[job.region, job.name]
-            sagemaker_backends[ACCOUNT][job.region].training_jobs.pop(job.name, None)
+            tag_record.remove(job)
         return {}
+
+    def search(self, call: Call) -> dict[str, Any]:
+        """Answer Search: moto finds the jobs by their tags and names; what it returns of them is described here."""
+        answer = call.forward()
+        with self.lifecycle.environment.lock:
+            for result in answer.get("Results", []):
+                name = result.get("TrainingJob", {}).get("TrainingJobName", "")
+                if job := self.jobs.get((call.region, name)):
+                    result["TrainingJob"] = {**job.describe(), "Tags": result["TrainingJob"].get("Tags", [])}
+        return answer
 
     def _named(self, call: Call) -> TrainingJob:
         job = self.jobs.get((call.region, call.params["TrainingJobName"]))

@@ -17,19 +17,21 @@ Behavior = Callable[[TrainingJob], tuple[float, int]]
 """Returns for how many seconds a job trains, and its exit code."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class SimulatedExecutor:
     """Executes runs by letting time pass; nothing is read from S3 or written there.
 
     :param behavior: by default every job succeeds after ten minutes.
+    :param lines: lines that a job writes, from which its metrics are read; none by default.
     """
 
     clock: Clock
     behavior: Behavior = lambda _: (DEFAULT_TRAINING_S, 0)
+    lines: Callable[[TrainingJob], list[str]] = lambda _: []
 
     def start(self, job: TrainingJob, events: RunEvents) -> SimulatedRun:
         """Start a run."""
-        run = SimulatedRun(self.clock, job, events)
+        run = SimulatedRun(self.clock, job, events, self.lines)
         run.begin(*self.behavior(job))
         return run
 
@@ -44,6 +46,7 @@ class SimulatedRun:
     clock: Clock
     job: TrainingJob
     events: RunEvents
+    lines: Callable[[TrainingJob], list[str]]
     _stopped: bool = False
     _uploading: bool = False
 
@@ -69,6 +72,7 @@ class SimulatedRun:
         if self._stopped:
             return
         self._uploading = True
+        self.job.metrics.read(self.lines(self.job), self.clock.utc())
         self.events.stage("Uploading")
         failure = f"AlgorithmError: , exit code: {exit_code}" if exit_code else ""
         outcome = Outcome(exit_code, failure, self._model())

@@ -1,0 +1,1 @@
+"""Hyper-parameter tuning jobs, whose children are training jobs that really run."""
