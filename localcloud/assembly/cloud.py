@@ -29,7 +29,7 @@ from localcloud.fault_injection.third_party import ThirdPartyResources
 from localcloud.hosts.interface import Closable, HostControl
 from localcloud.sagemaker import dispatch
 from localcloud.sagemaker.hosting.servers import Site
-from localcloud.sagemaker.training.execution import Executor
+from localcloud.sagemaker.runs.execution import Executor
 from localcloud.scenarios.scenario import Scenario
 
 if TYPE_CHECKING:

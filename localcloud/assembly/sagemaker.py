@@ -13,10 +13,10 @@ from localcloud.sagemaker.containers.engine import ContainerEngine
 from localcloud.sagemaker.dispatch import SageMaker
 from localcloud.sagemaker.hosting.api import Hosting
 from localcloud.sagemaker.hosting.servers import Site
+from localcloud.sagemaker.runs.execution import Executor
+from localcloud.sagemaker.runs.process_runs import ProcessExecutor
 from localcloud.sagemaker.training.api import TrainingApi
-from localcloud.sagemaker.training.execution import Executor
 from localcloud.sagemaker.training.lifecycle import TrainingLifecycle
-from localcloud.sagemaker.training.process_runs import ProcessExecutor
 from localcloud.sagemaker.tuning.api import TuningApi
 from localcloud.sagemaker.tuning.controller import TuningController
 

@@ -29,7 +29,7 @@ from localcloud.core.errors import LocalCloudError
 from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection.api_calls import DELAY, CallRecord, ConnectionDropped
 from localcloud.hosts.simulated import ShutdownReader, SimulatedHosts
-from localcloud.sagemaker.training.simulated_runs import SimulatedExecutor
+from localcloud.sagemaker.runs.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
 

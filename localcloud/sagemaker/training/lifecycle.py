@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from localcloud.ec2.environment import CloudEnvironment
+from localcloud.sagemaker.runs.execution import Executor, Outcome, Run
 from localcloud.sagemaker.training import limits, warm_pools
-from localcloud.sagemaker.training.execution import Executor, Outcome, Run
 from localcloud.sagemaker.training.record import TrainingJob
 from localcloud.scenarios.scenario import Fault
 

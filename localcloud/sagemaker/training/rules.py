@@ -6,7 +6,7 @@ from typing import Any
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.wsgi import Params
-from localcloud.sagemaker.training.layout import CHECKPOINTS, ML
+from localcloud.sagemaker.runs.layout import CHECKPOINTS, ML
 
 
 def check(params: Params) -> None:

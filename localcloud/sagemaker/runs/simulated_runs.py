@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from localcloud.core.clock import Clock
-from localcloud.sagemaker.training.execution import Outcome, RunEvents
+from localcloud.sagemaker.runs.execution import Outcome, RunEvents
 from localcloud.sagemaker.training.record import TrainingJob
 
 # Time of the stages before and after training, in seconds.

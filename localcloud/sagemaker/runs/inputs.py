@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.sagemaker.storage import S3Url, Storage, TransferError
-from localcloud.sagemaker.training import layout
+from localcloud.sagemaker.runs import layout
 from localcloud.sagemaker.training.record import TrainingJob
 
 

@@ -16,9 +16,9 @@ from localcloud.sagemaker import logs, roles
 from localcloud.sagemaker.containers.engine import Container, ContainerEngine
 from localcloud.sagemaker.containers.spec import ContainerSpec
 from localcloud.sagemaker.storage import S3Url, Storage, TransferError
-from localcloud.sagemaker.training import inputs, layout, pipes
-from localcloud.sagemaker.training.checkpoints import CheckpointSync
-from localcloud.sagemaker.training.execution import Outcome, RunEvents
+from localcloud.sagemaker.runs import inputs, layout, pipes
+from localcloud.sagemaker.runs.checkpoints import CheckpointSync
+from localcloud.sagemaker.runs.execution import Outcome, RunEvents
 from localcloud.sagemaker.training.record import TrainingJob
 
 _DEFAULT_COMMAND = ("train",)
