@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 
+import pytest
+
 from localcloud.sagemaker.tuning import ranges
 from tests.support.localcloud.in_memory import OpenCloud
 
@@ -34,6 +36,7 @@ def test_values_stay_in_their_ranges_and_are_repeatable() -> None:
     assert values == draw()
 
 
+@pytest.mark.slow
 def test_a_tuning_job_takes_hours_of_virtual_time(open_cloud: OpenCloud) -> None:
     cloud = open_cloud()
     cloud.jobs.lines = lambda job: [f"score={job.request['HyperParameters']['depth']}"]
