@@ -113,4 +113,4 @@ def _sorted(tuning: TuningJob, children: list[Child], params: Params) -> list[Ch
 
 
 def _descends(params: Params, attribute: str) -> bool:
-    return params.get("SortOrder", "Descending" if attribute == "created_at" else "Ascending") == "Descending"
+    return bool(params.get("SortOrder", "Descending" if attribute == "created_at" else "Ascending") == "Descending")

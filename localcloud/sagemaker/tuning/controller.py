@@ -99,7 +99,7 @@ class TuningController:
         if target is None or best is None:
             return False
         value = tuning.value_of(best) or 0.0
-        return value >= target if tuning.objective["Type"] == "Maximize" else value <= target
+        return bool(value >= target if tuning.objective["Type"] == "Maximize" else value <= target)
 
     def _set_failure(self, tuning: TuningJob) -> None:
         """Give up on a metric that no child wrote."""
