@@ -23,14 +23,15 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.hosts import parallel
 from orchestrator.jobs.runs import LocatedRun, Run
-from orchestrator.ssh.tar_stream import LimitReached, OnSkipped, UnpackBudget, make_folder
+from orchestrator.ssh.receive import Part, nothing_at
+from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget, make_folder
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
-OUTPUT_TIMEOUT_S = 3600.0
-LOG_TIMEOUT_S = 600.0
-STATE_TIMEOUT_S = 60.0
+TIMEOUT_S = 3600.0
+"""For everything of a host."""
+
 STATE_FILES = ("versions.txt", "image.txt")
 
 MAX_TEXT_BYTES = 16 << 20
@@ -121,16 +122,16 @@ class _Fetch:
     budget: UnpackBudget
     received: Received = field(default_factory=Received)
 
-    def folder_of(
-        self, host: Host, remote: str, local: Path, timeout_s: float, on_skipped: OnSkipped | None = None
-    ) -> None:
-        """Fetch one folder, and count its bytes."""
+    def part(self, host: Host, remote: str, local: Path, file_folder: Path) -> Part:
+        """Return an output to be fetched; what is left out of it is counted."""
+
+        def leave_out(name: str, reason: str) -> None:
+            self.received.leave_out(f"{local.relative_to(self.folder)}/{name}", reason)
+
         # Names in it come from the host's own record of the run; they were checked there, and are again.
         if not local.resolve().is_relative_to(self.folder.resolve()):
             raise HostError(f"refused to fetch {remote!a}: it leads outside {self.folder}", where=host.name)
-        self.received.total_bytes += self.ssh.fetch(
-            host, remote, local, timeout_s=timeout_s, on_skipped=on_skipped, budget=self.budget
-        )
+        return Part(remote, local, file_folder, leave_out)
 
 
 def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudget) -> parallel.Outcomes[Received]:
@@ -154,20 +155,45 @@ def fetch(ssh: SshClient, located: LocatedRun, folder: Path, budget: UnpackBudge
 
 
 def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
-    folder = transfer.folder
-    run_path = f"stratus/runs/{run.run_id}"
-    _fetch_logs(transfer, host, run_path, folder / "logs")
-    if host.name == run.hosts[0]:
-        # One host is enough: InstallDeps reports hosts that differ.
-        _fetch_state(transfer, host, run_path)
-    if host.name in run.main_hosts:
-        target = folder / "outputs" / host.name if len(run.main_hosts) > 1 else folder / "outputs"
-        for output, name in _local_names(run.outputs).items():
-            # Also where an earlier fetch wrote a file of this name.
-            make_folder(target / name, folder)
-            if _fetch_output(transfer, host, f"{run_path}/workdir/{output}", target / name):
-                transfer.received.outputs.add(output)
+    """Fetch all of a host with one command."""
+    folder, run_path = transfer.folder, f"stratus/runs/{run.run_id}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        parts = [Part(f"{run_path}/log", Path(scratch, "log"))]
+        if host.name == run.hosts[0]:
+            # One host is enough: InstallDeps reports hosts that differ.
+            parts.append(Part(f"{run_path}/state", Path(scratch, "state")))
+        outputs = _output_parts(transfer, host, run)
+        try:
+            sizes = transfer.ssh.fetch_parts(
+                host, [*parts, *outputs.values()], timeout_s=TIMEOUT_S, budget=transfer.budget
+            )
+        finally:
+            # Also after an error in the outputs, which come last.
+            _keep_logs(host, Path(scratch, "log"), folder / "logs")
+            _keep_state(host, Path(scratch, "state"), folder)
+    if sizes[0] is None:
+        raise nothing_at(host, parts[0].remote)
+    transfer.received.total_bytes = sum(size_bytes or 0 for size_bytes in sizes)
+    # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
+    present = zip(outputs, sizes[len(parts) :], strict=True)
+    transfer.received.outputs |= {output for output, size_bytes in present if size_bytes is not None}
     return transfer.received
+
+
+def _output_parts(transfer: _Fetch, host: Host, run: Run) -> dict[str, Part]:
+    """Return the job's outputs on a host, by name."""
+    if host.name not in run.main_hosts:
+        return {}
+    target = transfer.folder / "outputs" / (host.name if len(run.main_hosts) > 1 else "")
+    parts: dict[str, Part] = {}
+    for output, name in _local_names(run.outputs).items():
+        local = target / name
+        # Also where an earlier fetch wrote a file of this name.
+        make_folder(local, transfer.folder)
+        remote = f"stratus/runs/{run.run_id}/workdir/{output}"
+        parts[output] = transfer.part(host, remote, local, local.parent if name else local)
+    return parts
 
 
 def _local_names(outputs: Sequence[str]) -> dict[str, str]:
@@ -184,14 +210,11 @@ def _local_names(outputs: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _fetch_logs(transfer: _Fetch, host: Host, run_path: str, folder: Path) -> None:
-    """Fetch a host's logs and put its name before theirs."""
+def _keep_logs(host: Host, received: Path, folder: Path) -> None:
+    """Move a host's logs to those of the others, and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
-    # A scratch folder of its own: hosts arrive at the same time, and their logs have the same names.
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        transfer.folder_of(host, f"{run_path}/log", Path(scratch), LOG_TIMEOUT_S)
-        for path in Path(scratch).iterdir():
-            _move(path, folder / f"{host.name}.{path.name}", host)
+    for path in received.iterdir() if received.is_dir() else ():
+        _move(path, folder / f"{host.name}.{path.name}", host)
 
 
 def _move(source: Path, target: Path, host: Host) -> None:
@@ -207,30 +230,12 @@ def _move(source: Path, target: Path, host: Host) -> None:
         raise HostError(f"cannot write {target.name[:100]!a}: {error.strerror}", where=host.name) from error
 
 
-def _fetch_state(transfer: _Fetch, host: Host, run_path: str) -> None:
-    """Fetch package versions and image digests of the run."""
-    with tempfile.TemporaryDirectory(dir=transfer.folder) as scratch:
-        transfer.folder_of(host, f"{run_path}/state", Path(scratch), STATE_TIMEOUT_S)
-        for name in STATE_FILES:
-            # The job may have put a folder there.
-            if (Path(scratch) / name).is_file():
-                _move(Path(scratch) / name, transfer.folder / name, host)
-
-
-def _fetch_output(transfer: _Fetch, host: Host, remote_path: str, folder: Path) -> bool:
-    """Fetch one output; False if the host does not have it."""
-
-    def leave_out(name: str, reason: str) -> None:
-        transfer.received.leave_out(f"{folder.relative_to(transfer.folder)}/{name}", reason)
-
-    try:
-        transfer.folder_of(host, remote_path, folder, OUTPUT_TIMEOUT_S, leave_out)
-    except HostError as error:
-        # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
-        if "nothing at" not in error.message:
-            raise
-        return False
-    return True
+def _keep_state(host: Host, received: Path, folder: Path) -> None:
+    """Move the package versions and image digests of the run to its results."""
+    for name in STATE_FILES:
+        # The job may have put a folder there.
+        if (received / name).is_file():
+            _move(received / name, folder / name, host)
 
 
 @dataclass(frozen=True)

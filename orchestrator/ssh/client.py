@@ -7,9 +7,8 @@ names the fault. A host must present the host key pinned for it, or nothing is s
 from __future__ import annotations
 
 import shlex
-import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,22 +22,17 @@ from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.line_stream import SILENCE_TIMEOUT_S, LineStream, Respond
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, pack, skip_sockets, unpack
+from orchestrator.ssh.receive import MAX_OUTPUT_BYTES, Part, nothing_at, receive_parts, send_command
+from orchestrator.ssh.tar_stream import OnSkipped, UnpackBudget, pack
 from orchestrator.ssh.tunnel import Tunnel
 
 if TYPE_CHECKING:
     import paramiko
 
-__all__ = ["CommandResult", "Connection", "SshClient", "Tunnel", "command_line", "quote", "write_ssh_config"]
-
-MAX_OUTPUT_BYTES = 16 << 20
-"""Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
+__all__ = ["CommandResult", "Connection", "Part", "SshClient", "Tunnel", "command_line", "quote", "write_ssh_config"]
 
 MIN_BYTES = 4096
 """Bytes of an archive, or of a log, that must arrive within the limit of silence: one now and then is no transfer."""
-
-_NO_SUCH_FOLDER = 66
-"""Exit status that tells a missing folder from errors of tar (EX_NOINPUT of sysexits.h)."""
 
 
 def quote(*words: str) -> str:
@@ -220,7 +214,7 @@ class SshClient:
         on_skipped: OnSkipped | None = None,
         budget: UnpackBudget | None = None,
     ) -> int:
-        """Copy the content of the folder ``remote`` into ``local``, as one compressed stream.
+        """Copy the content of the folder ``remote``, or a file, into ``local``, as one compressed stream.
 
         :param remote: absolute, or relative to the home folder of the login.
         :param local: created if missing; files of the same name are replaced, others stay.
@@ -232,21 +226,22 @@ class SshClient:
         :raises LimitReached: the budget is spent; what was unpacked before is kept.
         :raises ConnectError: no session, or kind ``lost``.
         """
-        folder = remote if remote.startswith("/") else f"./{remote}"
-        # exec: the exit status of tar becomes that of the command.
-        command = f"test -d {quote(folder)} || exit {_NO_SUCH_FOLDER}; exec tar -C {quote(folder)} -czf - ."
-        error_output = bytearray()
+        parts = [Part(remote, local, on_skipped=on_skipped)]
+        (size_bytes,) = self.fetch_parts(host, parts, timeout_s=timeout_s, budget=budget)
+        if size_bytes is None:
+            raise nothing_at(host, remote)
+        return size_bytes
+
+    def fetch_parts(
+        self, host: Host, parts: Sequence[Part], *, timeout_s: float = 3600.0, budget: UnpackBudget | None = None
+    ) -> list[int | None]:
+        """Copy folders and files of a host with one command; otherwise as :meth:`fetch`.
+
+        :return: bytes of the files of each part; None where the host has nothing.
+        """
         timeouts = Timeouts(SILENCE_TIMEOUT_S, time.monotonic() + timeout_s, MIN_BYTES)
-        with self._start_command(host, command, timeouts, eof=True) as session:
-            total, archive_error = _receive(
-                host, ChunkReader(_stdout_of(session, host, error_output)), local, on_skipped, budget
-            )
-            status = session.exit_status()
-        skip_sockets(bytes(error_output), on_skipped or _ignore_skipped)
-        # tar exits with 1 when a file changed while it was read: a running job still writes.
-        if archive_error is not None or status not in (0, 1):
-            raise _fetch_error(host, remote, status, error_output) from archive_error
-        return total
+        with self._start_command(host, quote(*send_command(parts)), timeouts, eof=True) as session:
+            return receive_parts(session, host, parts, budget or UnpackBudget())
 
     def send(self, host: Host, source: Path | bytes, remote: str, *, timeout_s: float = 3600.0) -> None:
         """Copy bytes to the file ``remote``, or the content of a local folder into the folder ``remote``.
@@ -345,55 +340,3 @@ def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> N
     channel.exec_command(command.encode("utf-8", "surrogateescape"))
     if eof:
         channel.shutdown_write()
-
-
-def _stdout_of(session: ChannelSession, host: Host, error_output: bytearray) -> Iterator[bytes]:
-    """Yield standard output; keep the end of error output in ``error_output``.
-
-    :raises HostError: there is too much error output, which would count as activity until the deadline.
-    """
-    errors_left = MAX_OUTPUT_BYTES
-    for stream, data in session.output():
-        if stream == 1:
-            yield data
-        else:
-            errors_left -= len(data)
-            if errors_left < 0:
-                raise HostError(f"more than {MAX_OUTPUT_BYTES >> 20} MiB of error output", where=host.name)
-            error_output += data
-            # Bounded: a host may send any amount of it.
-            del error_output[:-4096]
-
-
-def _receive(
-    host: Host, source: ChunkReader, local: Path, on_skipped: OnSkipped | None, budget: UnpackBudget | None
-) -> tuple[int, Exception | None]:
-    """Unpack a stream; return the bytes of all files, and why it is not a complete archive."""
-    total = 0
-    archive_error: Exception | None = None
-    try:
-        local.mkdir(parents=True, exist_ok=True)
-        total = unpack(source, local, on_skipped or _ignore_skipped, budget or UnpackBudget())
-    except (tarfile.TarError, EOFError) as error:
-        archive_error = error
-    except OSError as error:
-        message = f"cannot write {error.filename or local}: {error.strerror or error}"
-        raise HostError(message, where=host.name) from error
-    except HostError as error:
-        error.where = error.where or host.name
-        raise
-    # Also after an error: the exit status of tar, which explains it, comes after its output.
-    if not source.skip_rest():
-        raise HostError("refused to unpack: data without end after the archive", where=host.name) from archive_error
-    return total, archive_error
-
-
-def _fetch_error(host: Host, remote: str, status: int | None, error_output: bytearray) -> HostError:
-    if status == _NO_SUCH_FOLDER:
-        return HostError(f"nothing at {remote}: no such folder", where=host.name)
-    lines = error_output.decode("utf-8", errors="replace").strip().splitlines()
-    return HostError(f"could not fetch {remote}: {lines[-1] if lines else f'tar ended with {status}'}", where=host.name)
-
-
-def _ignore_skipped(name: str, reason: str) -> None:
-    """Ignore a skipped entry: the handler of callers without one."""

@@ -37,6 +37,9 @@ MAX_LINK_CHAIN = 40
 MAX_REST_BYTES = 16 << 20
 """Bytes after the end of an archive; tar pads it to 10 KiB."""
 
+MAX_LINE_BYTES = 16
+"""Of a line between archives: a letter, or an exit status."""
+
 
 class LimitReached(HostError):
     """More was to be unpacked than the limit allows; what was unpacked before is kept."""
@@ -124,6 +127,17 @@ class ChunkReader:
         piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
         return piece
 
+    def push_back(self, data: bytes) -> None:
+        """Return bytes to be read again."""
+        self._rest = memoryview(data + bytes(self._rest))
+
+    def read_line(self) -> bytes:
+        """Return the next line without its end, or the first bytes of one that is too long for this stream."""
+        line = b""
+        while len(line) < MAX_LINE_BYTES and (byte := self.read(1)) not in (b"", b"\n"):
+            line += byte
+        return line
+
     def skip_rest(self) -> bool:
         """Read to the end, as the exit status of the sender comes after its output; False if there is too much."""
         end = self.received + MAX_REST_BYTES
@@ -165,6 +179,16 @@ class _Decompressor:
                 raise tarfile.ReadError("a header without end")
         return data
 
+    def finish(self) -> None:
+        """Read to the end of the gzip stream, and leave what follows it to the next reader.
+
+        :raises tarfile.ReadError: the stream is incomplete, or has no end.
+        """
+        self.header_bytes = MAX_REST_BYTES
+        while not self._inflate.eof:
+            self.read(1 << 16)
+        self._source.push_back(self._inflate.unused_data)
+
 
 def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: UnpackBudget, link: Link = os.link) -> int:
     """Unpack a compressed tar stream into ``folder``, which must exist, as it arrives.
@@ -173,6 +197,7 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     be followed out of the folder. Links elsewhere, and devices, are skipped. What exists at an entry's path is
     replaced, also a folder by a file.
 
+    :param source: its next bytes are those after the archive.
     :return: bytes of all files.
     :raises HostError: a name is absolute or leaves the folder; tar of a folder produces none.
     :raises LimitReached: the budget is spent.
@@ -209,6 +234,7 @@ def _unpack(
                 total += _extract(archive, member, folder / name, folder, budget)
             else:
                 on_skipped(name, "neither a file nor a folder")
+    stream.finish()
     return links, total
 
 

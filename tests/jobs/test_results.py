@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
 from orchestrator.jobs.results import Metrics, Received
 from orchestrator.jobs.runs import LocatedRun, Run
-from orchestrator.ssh.tar_stream import LimitReached, OnSkipped, UnpackBudget
+from orchestrator.ssh.receive import Part
+from orchestrator.ssh.tar_stream import LimitReached, UnpackBudget
 from tests.support.jobs.job_folder import example_host
 
 RUN_ID = "20261120-141203-k3x"
@@ -30,37 +31,35 @@ class Folders:
     """Folders of hosts, in place of SSH.
 
     :param content: (host, path) -> content by file name, or the error of fetching it.
-    :param timeouts_s: of the transfers, by the last part of their path.
+    :param timeouts_s: of the transfers.
     :param budgets: of the transfers of each host.
     """
 
     content: Mapping[tuple[str, str], Mapping[str, str] | HostError]
     clock: Clock = REAL_CLOCK
-    timeouts_s: dict[str, float] = field(default_factory=dict)
+    timeouts_s: set[float] = field(default_factory=set)
     budgets: dict[str, UnpackBudget] = field(default_factory=dict)
 
-    def fetch(
-        self,
-        host: Host,
-        remote: str,
-        local: Path,
-        *,
-        timeout_s: float,
-        on_skipped: OnSkipped | None,
-        budget: UnpackBudget,
-    ) -> int:
-        """As `SshClient.fetch`; a file named link is a link."""
-        self.timeouts_s[remote.rpartition("/")[2]] = timeout_s
+    def fetch_parts(
+        self, host: Host, parts: Sequence[Part], *, timeout_s: float, budget: UnpackBudget
+    ) -> list[int | None]:
+        """As `SshClient.fetch_parts`; a file named link is a link."""
+        self.timeouts_s.add(timeout_s)
         self.budgets[host.name] = budget
-        files = self.content.get((host.name, remote), HostError(f"nothing at {remote}", where=host.name))
+        return [self._receive(host, part) for part in parts]
+
+    def _receive(self, host: Host, part: Part) -> int | None:
+        files = self.content.get((host.name, part.remote))
+        if files is None:
+            return None
         if isinstance(files, HostError):
             raise files
         for name, text in files.items():
-            if on_skipped and name.startswith("link"):
-                on_skipped(name, f"a link to {text}")
+            if part.on_skipped and name.startswith("link"):
+                part.on_skipped(name, f"a link to {text}")
                 continue
-            (local / name).parent.mkdir(parents=True, exist_ok=True)
-            (local / name).write_text(text)
+            (part.local / name).parent.mkdir(parents=True, exist_ok=True)
+            (part.local / name).write_text(text)
         return sum(map(len, files.values()))
 
 
@@ -110,7 +109,7 @@ def test_outputs_logs_and_state_of_one_host(tmp_path: Path) -> None:
     received = len("log of ml-0") + sum(map(len, STATE.values())) + 3
     assert outcomes.successful_values() == [Received(received, {"out"})]
     assert results.left_out_warning(outcomes.successful_values()) == ""
-    assert hosts.timeouts_s == {"log": 600, "state": 60, "out": 3600}
+    assert hosts.timeouts_s == {3600}
 
 
 def test_outputs_of_several_hosts_are_in_a_folder_each_and_state_is_that_of_the_first(tmp_path: Path) -> None:

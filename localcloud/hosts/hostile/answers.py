@@ -92,16 +92,17 @@ def _lines(lines: Iterable[str]) -> bytes:
 
 
 def _bomb() -> Iterator[Piece]:
-    """Send a compressed archive of one file of a TiB."""
+    """Send a compressed archive of one file of a TiB, as a folder is sent."""
     info = tarfile.TarInfo("bomb")
     info.size = _BOMB_BYTES
     zeros = bytes(1 << 20)
     blocks = itertools.repeat(zeros, _BOMB_BYTES // len(zeros))
+    yield Piece(b"d\n")
     yield from map(Piece, _stream(itertools.chain([info.tobuf(tarfile.GNU_FORMAT)], blocks)))
 
 
 def _links() -> Iterator[Piece]:
-    """Send an archive that leads out of the folder in every way that tar knows."""
+    """Send a folder whose archive leads out of it in every way that tar knows."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, kind, target in _MEMBERS:
@@ -110,7 +111,7 @@ def _links() -> Iterator[Piece]:
             content = b"evil\n" if kind == tarfile.REGTYPE else b""
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-    yield Piece(_compressed([packed.getvalue()]))
+    yield Piece(b"d\n" + _compressed([packed.getvalue()]) + b"0\n")
 
 
 _MEMBERS = (
