@@ -70,7 +70,7 @@ class JobOptions:
     sample_requirements: str = option("", text(), "requirements file of `sample`; empty: `requirements`.")
     single: str = option("", command(), "shell command for a run on one VM.")
     multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
-    outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders in the working directory that are fetched.")
+    outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders and files that are fetched.")
     max_hours: float = option(0.0, number(0, 8760, "hours", or_equal=True), "ends a run after this time; 0: no limit.")
     notify: str = option("", command(), "shell command on the first VM at the end: STRATUS_RUN, STRATUS_STATE.")
     exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")

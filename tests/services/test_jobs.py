@@ -45,6 +45,21 @@ def test_a_job_is_installed_run_followed_and_fetched(desktop: Desktop) -> None:
     assert [summary.run_id for summary in jobs.runs()][-1] == handle.run_id
 
 
+def test_outputs_are_folders_and_files(desktop: Desktop) -> None:
+    write_job(desktop.job, single="mkdir -p out/model && echo w > out/model/w && echo 1,2 > scores.csv")
+    outputs = "outputs =\n    out/model\n    scores.csv\n    tables, figures\n"
+    job_ini = desktop.job / "job.ini"
+    job_ini.write_text(job_ini.read_text().replace("[resources]", f"{outputs}[resources]"))
+    jobs = desktop.service
+    jobs.install(["ml-0"])
+    handle = jobs.start(multi=False, names=["ml-0"])
+    jobs.follow(handle.run_id, on_line=lambda host, line: None)
+    first, again = jobs.fetch(handle.run_id), jobs.fetch(handle.run_id)
+
+    assert first.outputs == again.outputs == ("outputs/model/w", "outputs/scores.csv")
+    assert first.problems == ("[job] outputs (one per line): the job wrote no 'tables, figures'",)
+
+
 def test_a_run_is_cancelled_on_every_host(desktop: Desktop) -> None:
     write_job(desktop.job, multi=f"sleep {SLEEP_S}")
     jobs = desktop.service
