@@ -210,9 +210,10 @@ def _integer(facts: Mapping[str, Any], key: str, highest: int) -> int:
 def _roles(value: object) -> dict[str, tuple[str, ...]]:
     if not isinstance(value, dict) or not 0 < len(value) <= MAX_HOSTS:
         raise DamagedError("is damaged: roles")
-    roles = {host: _texts(value, host, MAX_ROLES) for host in value}
-    if not all(_HOST_NAME.fullmatch(host) for host in roles):
+    # Before anything else: an error names the host.
+    if not all(_HOST_NAME.fullmatch(host) for host in value):
         raise DamagedError("is damaged: roles")
+    roles = {host: _texts(value, host, MAX_ROLES) for host in value}
     if not all(_ROLE.fullmatch(role) for names in roles.values() for role in names):
         raise DamagedError("is damaged: roles")
     return roles

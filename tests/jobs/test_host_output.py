@@ -218,6 +218,7 @@ def manifest(**changes: object) -> str:
         manifest(roles={"a": ["main"], "../x": ["main"]}),
         manifest(roles={"a": ["main", "x/y"]}),
         manifest(roles={"a": "main"}),
+        manifest(roles={"\x1f": None}),
         manifest(roles={"a": ["x/y"]}),
         manifest(outputs=["x/.."]),
         manifest(outputs=["/etc"]),

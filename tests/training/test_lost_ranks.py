@@ -91,7 +91,7 @@ def test_an_elastic_run_that_loses_a_host_reaches_its_last_epoch(image_folder: P
 
 
 def test_a_rank_that_joins_has_the_bits_of_the_others(image_folder: Path) -> None:
-    script = Path(__file__).with_name("ranks") / "run_late_join.py"
+    script = Path(__file__).with_name("run_late_join.py")
     launch("horovod", script, str(JOB), str(image_folder))
 
 

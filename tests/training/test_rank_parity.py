@@ -25,7 +25,7 @@ def gradients(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The gradient of every loss by each backend."""
     folder = tmp_path_factory.mktemp("gradients")
     for backend in LAUNCHERS:
-        script = Path(__file__).with_name("ranks") / "run_gradients.py"
+        script = Path(__file__).with_name("run_gradients.py")
         launch(backend, script, str(JOB), str(folder / f"{backend}.npz"))
     return {backend: dict(np.load(folder / f"{backend}.npz")) for backend in LAUNCHERS}
 
