@@ -159,19 +159,15 @@ def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
     folder, run_path = transfer.folder, f"stratus/runs/{run.run_id}"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        parts = [Part(f"{run_path}/log", Path(scratch, "log"))]
+        logs, state = Path(scratch, "log"), Path(scratch, "state")
+        # As they arrive: an error in the outputs, which come last, must not lose them.
+        parts = [Part(f"{run_path}/log", logs, on_received=lambda: _keep_logs(host, logs, folder / "logs"))]
         if host.name == run.hosts[0]:
             # One host is enough: InstallDeps reports hosts that differ.
-            parts.append(Part(f"{run_path}/state", Path(scratch, "state")))
+            parts.append(Part(f"{run_path}/state", state, on_received=lambda: _keep_state(host, state, folder)))
         outputs = _output_parts(transfer, host, run)
-        try:
-            sizes = transfer.ssh.fetch_parts(
-                host, [*parts, *outputs.values()], timeout_s=TIMEOUT_S, budget=transfer.budget
-            )
-        finally:
-            # Also after an error in the outputs, which come last.
-            _keep_logs(host, Path(scratch, "log"), folder / "logs")
-            _keep_state(host, Path(scratch, "state"), folder)
+        every = [*parts, *outputs.values()]
+        sizes = transfer.ssh.fetch_parts(host, every, timeout_s=TIMEOUT_S, budget=transfer.budget)
     if sizes[0] is None:
         raise nothing_at(host, parts[0].remote)
     transfer.received.total_bytes = sum(size_bytes or 0 for size_bytes in sizes)
@@ -213,7 +209,7 @@ def _local_names(outputs: Sequence[str]) -> dict[str, str]:
 def _keep_logs(host: Host, received: Path, folder: Path) -> None:
     """Move a host's logs to those of the others, and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in received.iterdir() if received.is_dir() else ():
+    for path in received.iterdir():
         _move(path, folder / f"{host.name}.{path.name}", host)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,12 +38,14 @@ class Part:
     :param local: created if missing; files of the same name are replaced, others stay.
     :param file_folder: where it goes if it is a file; None: into ``local``, too.
     :param on_skipped: called with (name, why) for special files, and links to anything but a file in the folder.
+    :param on_received: called when it is here as a whole, before the next part.
     """
 
     remote: str
     local: Path
     file_folder: Path | None = None
     on_skipped: OnSkipped | None = None
+    on_received: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,11 @@ def _receive(host: Host, source: ChunkReader, part: Part, budget: UnpackBudget) 
         raise
     status = source.read_line()
     # tar exits with 1 when a file changed while it was read: a running job still writes.
-    return size_bytes, None if status in (b"0", b"1") else _Failure(part, status)
+    if status not in (b"0", b"1"):
+        return size_bytes, _Failure(part, status)
+    if part.on_received:
+        part.on_received()
+    return size_bytes, None
 
 
 def _error_of(host: Host, failure: _Failure, error_output: bytearray) -> HostError:

@@ -54,12 +54,15 @@ class Folders:
             return None
         if isinstance(files, HostError):
             raise files
+        part.local.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             if part.on_skipped and name.startswith("link"):
                 part.on_skipped(name, f"a link to {text}")
                 continue
             (part.local / name).parent.mkdir(parents=True, exist_ok=True)
             (part.local / name).write_text(text)
+        if part.on_received:
+            part.on_received()
         return sum(map(len, files.values()))
 
 

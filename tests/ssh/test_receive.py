@@ -110,9 +110,13 @@ def test_a_damaged_stream_ends_at_the_damage(lab: Lab, ssh_client: SshClient, tm
         (home / name).mkdir(exist_ok=True)
         (home / name / "file").write_text(name)
     write_tar(home, f'case "$*" in *damaged*) {script};; *) exec /bin/tar "$@";; esac')
-    parts = [Part(name, tmp_path / name) for name in ("before", "damaged", "after")]
+    received: list[str] = []
+
+    def part(name: str) -> Part:
+        return Part(name, tmp_path / name, on_received=lambda: received.append(name))
 
     with pytest.raises(HostError, match=r"^ml-1: could not fetch damaged: "):
-        ssh_client.fetch_parts(lab.host(1), parts, timeout_s=60)
+        ssh_client.fetch_parts(lab.host(1), [part("before"), part("damaged"), part("after")], timeout_s=60)
 
     assert content(tmp_path) == {"before/file": "before"}
+    assert received == ["before"]
