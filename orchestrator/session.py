@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws import client, ecr
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.storage import s3
+from orchestrator.aws.storage.unfinished import Unfinished
 from orchestrator.cluster import preflight
 from orchestrator.cluster.context import ClusterContext, Runtime
 from orchestrator.cluster.inventory import Inventory
@@ -42,6 +43,7 @@ from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
+from orchestrator.services.storage import StorageService
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -66,6 +68,7 @@ class Session:
     :ivar jobs: install, start, follow, list, cancel and fetch.
     :ivar hosts: usage, commands and tunnels, on any host.
     :ivar notebooks: JupyterLab on a host.
+    :ivar storage: files and folders to S3 and back.
     :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
     :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
@@ -98,6 +101,8 @@ class Session:
         self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
+        unfinished = Unfinished(home / "transfers", self.context.journal)
+        self.storage = StorageService(clients, unfinished, on_event)
         self.notebooks = NotebookService(
             self.inventory,
             self.context.ssh,

@@ -15,6 +15,7 @@ from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
 from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigService
+from orchestrator.services.storage import StorageService
 from orchestrator.session import Session, default_home
 from tests.support.simulated_project import SimulatedProject, simulate
 
@@ -73,6 +74,13 @@ API: dict[type, list[str]] = {
     NotebookService: [
         "open(name='', kernel='')",
         "stop(name='')",
+    ],
+    StorageService: [
+        "abort(text='')",
+        "download(source, path, options=None, *, by_time=False)",
+        "list(text, options=None)",
+        "sync(source, target, options=None)",
+        "upload(path, target, options=None, *, by_time=False)",
     ],
     SshConfigService: [
         "install()",

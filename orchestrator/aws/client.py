@@ -26,6 +26,7 @@ ATTEMPTS = 8  # throttling of a busy account outlasts botocore's default of thre
 MAX_PAUSE_S = 20.0  # between two attempts; the limit of botocore's standard retry mode
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
+POOL_CONNECTIONS = 16
 OPTIONAL_TIMEOUT_S = 4
 """Read timeout for calls whose answer is optional."""
 
@@ -60,7 +61,7 @@ class Clients:
         self.profile = profile
         self.sequential = sequential
         self._endpoint_url = endpoint_url or None
-        self._clients: dict[tuple[str, str, int, float], Any] = {}
+        self._clients: dict[tuple[str, str, int, float, bool], Any] = {}
         self._lock = threading.Lock()
 
     @property
@@ -74,7 +75,13 @@ class Clients:
         return self.service("ec2", attempts=1)  # type: ignore[no-any-return]
 
     def service(
-        self, name: str, *, attempts: int = ATTEMPTS, timeout_s: float = READ_TIMEOUT_S, region: str = ""
+        self,
+        name: str,
+        *,
+        attempts: int = ATTEMPTS,
+        timeout_s: float = READ_TIMEOUT_S,
+        region: str = "",
+        unsigned: bool = False,
     ) -> Any:
         """Return the client of an AWS service, created on first use.
 
@@ -82,8 +89,9 @@ class Clients:
         :param attempts: requests per call, the first one included.
         :param timeout_s: read timeout of one request, seconds.
         :param region: of the endpoint; empty means the region of these clients.
+        :param unsigned: send requests without credentials.
         """
-        key = (name, region or self.region, attempts, timeout_s)
+        key = (name, region or self.region, attempts, timeout_s, unsigned)
         with self._lock:  # boto3 sessions are not thread-safe, the clients they create are
             if key not in self._clients:
                 self._clients[key] = self._create(*key)
@@ -124,7 +132,8 @@ class Clients:
         """Return the StratusError for an error of botocore, naming this session's profile."""
         return errors.translate(error, action=action, profile=self.profile, now=self.clock.now())
 
-    def _create(self, service: str, region: str, attempts: int, timeout_s: float) -> Any:
+    def _create(self, service: str, region: str, attempts: int, timeout_s: float, unsigned: bool) -> Any:
+        from botocore import UNSIGNED
         from botocore.config import Config
 
         # Standard mode: exponential backoff with jitter, also after connection errors and throttling.
@@ -134,6 +143,9 @@ class Clients:
             connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             read_timeout=timeout_s,
             user_agent_extra="stratus",  # recorded by CloudTrail
+            max_pool_connections=POOL_CONNECTIONS,
+            # Version 4 also for presigned URLs: S3 takes no other for buckets made since 2020.
+            signature_version=UNSIGNED if unsigned else "s3v4" if service == "s3" else None,
         )
         client = self.session.client(  # type: ignore[call-overload]
             service, region_name=region, endpoint_url=self._endpoint_url, config=config

@@ -13,6 +13,7 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.identity import ClusterId, named_cluster_id
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S
+from orchestrator.aws.storage.unfinished import open_uploads
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner, Survey
@@ -46,6 +47,7 @@ class TerminateReport:
         knows.
     :param started_in: run id -> folder, of those that were started in another folder than the present one.
     :param same_role: what was launched with the caller's role, but not as this owner; it is never touched unasked.
+    :param unfinished_uploads: S3 URLs of uploads that this computer began and did not complete: their parts are billed.
     :param may_be_own: True if nothing on this computer tells whether some of that is the caller's.
     """
 
@@ -62,6 +64,7 @@ class TerminateReport:
     same_role: tuple[SameRoleOwner, ...] = ()
     may_be_own: bool = False
     started_in: Mapping[str, str] = field(default_factory=dict)
+    unfinished_uploads: tuple[str, ...] = ()
 
     @property
     def terminated_ids(self) -> tuple[str, ...]:
@@ -126,6 +129,7 @@ class Terminator:
             elsewhere=elsewhere.find(self.context),
             same_role=survey.same_role,
             may_be_own=may_be_own,
+            unfinished_uploads=open_uploads(self.context.journal),
         )
 
     def terminate_owner(self, owner: str) -> TerminateReport:

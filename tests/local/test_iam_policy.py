@@ -22,8 +22,9 @@ from orchestrator.aws import ecr as ecr_tokens
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.ec2 import instance_profiles, instances
 from orchestrator.config.settings import InstallSettings
-from orchestrator.core.errors import CloudRefused
+from orchestrator.core.errors import CloudRefused, StratusError
 from orchestrator.install import registry_login
+from orchestrator.session import Session
 from tests.support.aws.iam_policy import (
     POLICY,
     SAGEMAKER,
@@ -40,13 +41,13 @@ from tests.support.localcloud.iam_enforcement import ROLE, as_user, enforce
 from tests.support.localcloud.instances import allow_ssh
 from tests.support.paths import ROOT
 from tests.support.project import Project
+from tests.support.tcp_forwarder import forwarding
 
 ELSEWHERE = {
     "iam:PassRole": "EC2 asks for it on RunInstances with a profile; there is no call of that name",
     "ecr:BatchGetImage": "a machine's engine makes it, with the login that GetAuthorizationToken gave",
     "ecr:GetDownloadUrlForLayer": "the same",
     "sts:GetCallerIdentity": "needs no permission, whatever policies say",
-    "s3:ListObjectsV2": "the user's own data: allowed by a policy of theirs (s3:ListBucket), or the check is skipped",
 }
 """Actions that are called, or allowed, and need not be both; each with its reason."""
 
@@ -83,6 +84,7 @@ def exercise_lifecycle(lab: Project) -> None:
         quotas.aws_default(session.context.clients, quota)
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
         assert instance_profiles.is_propagating(session.context.clients, ROLE, late)
+        move_data(lab, session)
         session.cluster.stop()
         session.cluster.start()
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.0/31")
@@ -99,6 +101,22 @@ def exercise_lifecycle(lab: Project) -> None:
         # SSH is not needed: only its request has calls of its own.
         session.cluster.launcher.request(session.cluster.plan(1))
         session.cluster.terminate()
+
+
+def move_data(lab: Project, session: Session) -> None:
+    """Make every call to S3: a file of several parts, sent, cut, sent again and fetched."""
+    boto(lab.env, "s3").create_bucket(Bucket="own", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    file = lab.folder / "data.bin"
+    file.write_bytes(bytes(9 << 20))
+    with forwarding(lab.env["AWS_ENDPOINT_URL"], cut_after=1 << 20, refuse=100) as line:
+        cut = lab.session(adapt=lambda loaded: replace(loaded, aws=replace(loaded.aws, endpoint_url=line.url)))
+        with cut, pytest.raises(StratusError):
+            cut.storage.upload(file, "s3://own/data.bin")
+    session.storage.upload(file, "s3://own/data.bin")
+    session.storage.download("s3://own/data.bin", lab.folder / "copy.bin")
+    boto(lab.env, "s3").create_multipart_upload(Bucket="own", Key="left.bin")
+    assert session.storage.list("s3://own/").unfinished
+    assert session.storage.abort("s3://own/").aborted
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     listed += _not_yours(report.other_owners)
     listed += [] if report.may_be_own else same_role(report.same_role)
     listed += _not_fetched(report.not_fetched, report.started_in)
+    listed += _unfinished(report.unfinished_uploads)
     # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed
@@ -192,6 +193,15 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
         note = [f"  {report.caveat}"] if report.caveat else []
         return [*listed, "  There was nothing to terminate: 0 VMs running.", *note]
     return [*listed, f"  0 VMs running. {_total(report.spent, bool(report.instances))}".rstrip()]
+
+
+def _unfinished(urls: Sequence[str]) -> Lines:
+    """Return which uploads to S3 were not completed."""
+    if not urls:
+        return []
+    more = f" and {len(urls) - MANY} more" if len(urls) > MANY else ""
+    text = f"  Uploads not complete, whose parts S3 bills: {' '.join(urls[:MANY])}{more}. "
+    return [line(text, NextStep("AbortUploads"), " drops them.")]
 
 
 def _not_fetched(run_ids: Sequence[str], started_in: Mapping[str, str]) -> list[str]:
@@ -297,6 +307,7 @@ def _(report: TerminateReport) -> Document:
         "not_fetched": document(report.not_fetched),
         "started_in": document(report.started_in),
         "same_role": document(report.same_role),
+        "unfinished_uploads": document(report.unfinished_uploads),
     }
 
 

@@ -81,6 +81,7 @@ def option_name(parameter: VerbParameter) -> str:
 def default_registry() -> VerbRegistry:
     """Return the verbs of this program. A new topic is one more module here."""
     from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, job_files, jobs, notebooks
+    from orchestrator.interface.verbs import storage as data
 
-    modules = (cluster, jobs, experiment, hosts, notebooks, account, config, job_files)
+    modules = (cluster, jobs, experiment, hosts, notebooks, data, account, config, job_files)
     return VerbRegistry([module.GROUP for module in modules])

@@ -16,6 +16,7 @@ from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
+from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
@@ -44,6 +45,7 @@ from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
+from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
@@ -52,7 +54,7 @@ KEYS: dict[type, str] = {
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
-    "not_fetched started_in same_role",
+    "not_fetched started_in same_role unfinished_uploads",
     SameRoleOwner: "owner session machines usd_per_hour",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",
     InstanceResult: "name id state error usd_per_hour_disk_each",
@@ -77,6 +79,11 @@ KEYS: dict[type, str] = {
     PortTunnel: "host remote_port address port",
     NotebookPage: "host url",
     NotebookStop: "host ran",
+    TransferReport: "source target files unchanged bytes bytes_sent seconds failed",
+    DataListing: "url folders objects truncated unfinished",
+    ListedObject: "name bytes modified",
+    UnfinishedUpload: "url id",
+    AbortReport: "aborted",
     KillReport: "hosts failed",
     HostKill: "host runs left stuck",
     UsageReport: "hosts failed",

@@ -111,6 +111,16 @@ CHANGES = {"InstanceIds": "instance", "InstanceId": "instance", "GroupId": "secu
 KINDS = {"i": "instance", "sg": "security-group", "key": "key-pair", "vol": "volume", "eni": "network-interface"}
 
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+S3_ACTIONS = {
+    "HeadObject": "GetObject",
+    "ListObjectsV2": "ListBucket",
+    "ListParts": "ListMultipartUploadParts",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    **dict.fromkeys(("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "PutObject"),
+}
+
+
 @dataclass(frozen=True)
 class Call:
     """One call as it was made.
@@ -126,7 +136,7 @@ class Call:
     @property
     def action(self) -> str:
         """The action as policies name it."""
-        return f"{self.service}:{self.operation}"
+        return f"{self.service}:{S3_ACTIONS.get(self.operation, self.operation)}"
 
     def claims(self) -> Iterator[Claim]:
         """Yield everything that must be allowed for this call."""
@@ -145,6 +155,9 @@ class Call:
                 yield self._on(resource, {"aws:tagkeys": [tag["Key"] for tag in self.parameters["Tags"]]})
         elif self.operation in MAKES:
             yield from self._making()
+        elif self.service == "s3":
+            parts = [self.parameters[name] for name in ("Bucket", "Key") if name in self.parameters]
+            yield Claim(self.action, f"arn:aws:s3:::{'/'.join(parts)}")
         elif self.service == "ec2" and not self.operation.startswith("Describe") and self.named:
             yield from (self._on(resource, {}) for resource in self.named)
         else:
@@ -287,7 +300,7 @@ def _action(service: str, method: str) -> str:
     """Return a client method's action as policies name it; empty if it makes no API call."""
     meta = _metadata(service)
     operation = meta.method_to_api_mapping.get(method)
-    return f"{meta.service_model.signing_name}:{operation}" if operation else ""
+    return f"{meta.service_model.signing_name}:{S3_ACTIONS.get(operation, operation)}" if operation else ""
 
 
 @cache

@@ -23,6 +23,8 @@ from typing import Any
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.storage.locations import S3Url
+from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
@@ -50,6 +52,7 @@ from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.account import Cost
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
+from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
 from tests.support.interface.example_plan import launch_plan
 
 PRICE = Decimal("0.365")
@@ -325,6 +328,28 @@ class FakeNotebooks:
         return NotebookStop(self.state.require_vms([name] if name else ())[0], True)
 
 
+class FakeStorage:
+    """The storage service: one file, wherever it is."""
+
+    def upload(self, path: Path, target: str, _options: object = None) -> TransferReport:
+        S3Url.parse(target)
+        return TransferReport(str(path), target, 1, 0, 3, 3, 0.1)
+
+    def download(self, source: str, path: Path, _options: object = None) -> TransferReport:
+        S3Url.parse(source)
+        return TransferReport(source, str(path), 1, 0, 3, 3, 0.1)
+
+    def sync(self, source: str, target: str, _options: object = None) -> TransferReport:
+        return TransferReport(source, target, 0, 1, 3, 0, 0.1)
+
+    def list(self, text: str, _options: object = None) -> DataListing:
+        objects = (ListedObject("data/a.csv", 3, 1.8e9),)
+        return DataListing(str(S3Url.parse(text)), ("data/b/",), objects, False, (UnfinishedUpload(text, "u1"),))
+
+    def abort(self, text: str = "") -> AbortReport:
+        return AbortReport((UnfinishedUpload(text or "s3://b/a", "u1"),))
+
+
 class FakeSshConfig:
     """The SSH config service."""
 
@@ -364,6 +389,7 @@ class FakeSession:
         self.jobs = FakeJobs(state)
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)
+        self.storage = FakeStorage()
         self.ssh_config = FakeSshConfig(state)
         self.account = FakeAccount(self.cluster)
 

@@ -1,0 +1,157 @@
+"""Verbs on data in S3: upload, download, synchronize, list, and unfinished uploads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from orchestrator.core.errors import StratusError
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.interaction import check_number, interruptible, show
+from orchestrator.interface.verbs.parameters import VerbParameter, decimal_number
+
+if TYPE_CHECKING:
+    from orchestrator.interface.workspace import Workspace
+    from orchestrator.services.storage import AbortReport, DataListing, TransferReport
+
+GROUP = VerbGroup("Data")
+
+URL = "s3://my-bucket/data"
+UPLOAD = NextStep("Upload", "data", URL)
+DOWNLOAD = NextStep("Download", URL, "data")
+
+Url = Annotated[str, VerbParameter(metavar="S3-URL", positional=True)]
+LocalPath = Annotated[str, VerbParameter(metavar="PATH", positional=True)]
+Limit = Annotated[float, VerbParameter(metavar="MB/S", parse=decimal_number)]
+
+
+@GROUP.verb("Upload", "upload", examples=(UPLOAD,))
+def upload(
+    workspace: Workspace, path: LocalPath, url: Url, *, limit: Limit = 0, requester_pays: bool = False
+) -> TransferReport:
+    """Upload a file or a folder to S3.
+
+    Large files are sent in parts, and S3 checks each. After a cut or a kill, the same call sends what is missing.
+    Files that are there already, by their checksums, are not sent again.
+
+    path            the file, or the folder whose files are sent with their relative names.
+    url             the object, or the folder: a URL that ends in a slash.
+    limit           megabytes per second at most (default: no limit).
+    requester_pays  you pay for the transfer, which some buckets require.
+
+    Costs  requests and storage at S3's prices; parts of an unfinished upload, too, until it is continued or aborted.
+    """
+    from orchestrator.services.storage import TransferOptions
+
+    options = TransferOptions(False, requester_pays, _bytes_per_s(limit))
+    again = NextStep("Upload", path, url) + "  continues; " + NextStep("AbortUploads", url) + "  drops what was sent"
+    with interruptible(workspace, "What was sent stays, and is billed.", again):
+        report = workspace.session().storage.upload(Path(path), url, options)
+    return _shown(workspace, report)
+
+
+@GROUP.verb("Download", "download", examples=(DOWNLOAD,))
+def download(
+    workspace: Workspace,
+    url: Url,
+    path: LocalPath = ".",
+    *,
+    public: bool = False,
+    limit: Limit = 0,
+    requester_pays: bool = False,
+) -> TransferReport:
+    """Download an object, or everything below a prefix, from S3.
+
+    Objects are fetched in parts and checked by their checksums. After a cut or a kill, the same call fetches what is
+    missing. An object that changes meanwhile is refused.
+
+    url             the object, or the folder.
+    path            the file or folder to write (default: the present folder).
+    public          without credentials, from a public bucket.
+    limit           megabytes per second at most (default: no limit).
+    requester_pays  you pay for the transfer, which some buckets require.
+
+    Costs  about $0.09 per GB from AWS to the internet.
+    """
+    from orchestrator.services.storage import TransferOptions
+
+    options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
+    with interruptible(workspace, "What was fetched stays.", NextStep("Download", url, path) + "  continues"):
+        # A path that ends in a slash is a folder, which Path would not tell.
+        folder = Path(path)
+        if path.endswith("/"):
+            folder.mkdir(parents=True, exist_ok=True)
+        report = workspace.session().storage.download(url, folder, options)
+    return _shown(workspace, report)
+
+
+@GROUP.verb("Sync", "sync", examples=(NextStep("Sync", "data", URL), NextStep("Sync", URL, "data")))
+def sync(
+    workspace: Workspace,
+    source: Annotated[str, VerbParameter(metavar="FROM", positional=True)],
+    target: Annotated[str, VerbParameter(metavar="TO", positional=True)],
+    *,
+    public: bool = False,
+    limit: Limit = 0,
+    requester_pays: bool = False,
+) -> TransferReport:
+    """Copy what is new or changed between a folder and S3.
+
+    Files of the same size that are not newer than their object are not read. Nothing is deleted.
+
+    source          a folder, or an S3 URL.
+    target          an S3 URL, or a folder.
+    public          without credentials, from a public bucket.
+    limit           megabytes per second at most (default: no limit).
+    requester_pays  you pay for the transfer, which some buckets require.
+
+    Costs  as an upload or a download of what is copied.
+    """
+    from orchestrator.services.storage import TransferOptions
+
+    options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
+    with interruptible(workspace, "What was copied stays.", NextStep("Sync", source, target) + "  continues"):
+        report = workspace.session().storage.sync(source, target, options)
+    return _shown(workspace, report)
+
+
+@GROUP.verb("ListData", "list-data", examples=(NextStep("ListData", URL),))
+def list_data(workspace: Workspace, url: Url, *, public: bool = False, requester_pays: bool = False) -> DataListing:
+    """List objects and folders in S3, and uploads that are not complete.
+
+    url             the bucket or folder.
+    public          without credentials, of a public bucket.
+    requester_pays  you pay for the request, which some buckets require.
+
+    Costs  a request at S3's prices.
+    """
+    from orchestrator.services.storage import TransferOptions
+
+    return show(workspace, workspace.session().storage.list(url, TransferOptions(public, requester_pays)))
+
+
+@GROUP.verb("AbortUploads", "abort-uploads", examples=(NextStep("AbortUploads"), NextStep("AbortUploads", URL)))
+def abort_uploads(workspace: Workspace, url: Url = "") -> AbortReport:
+    """Drop the parts of uploads that are not complete.
+
+    S3 bills such parts until the upload is completed or aborted.
+
+    url  the bucket or folder, with the uploads of other computers, too (default: the uploads that this computer began).
+
+    Costs  nothing.
+    """
+    return show(workspace, workspace.session().storage.abort(url))
+
+
+def _bytes_per_s(limit: float) -> float:
+    check_number(limit, "limit", NextStep("Upload", "data", URL, limit=20))
+    return limit * 1e6
+
+
+def _shown(workspace: Workspace, report: TransferReport) -> TransferReport:
+    show(workspace, report)
+    if report.failed:
+        count, total = len(report.failed), report.files + report.unchanged + len(report.failed)
+        raise StratusError(f"{count} of {total} files failed", where=report.source)
+    return report
