@@ -74,6 +74,11 @@ class Clients:
         """EC2 without botocore's retries, for RunInstances: botocore would also retry capacity errors."""
         return self.service("ec2", attempts=1)  # type: ignore[no-any-return]
 
+    @property
+    def s3(self) -> Any:
+        """S3, with the caller's credentials."""
+        return self.service("s3")
+
     def service(
         self,
         name: str,

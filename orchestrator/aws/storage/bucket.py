@@ -49,8 +49,9 @@ class Access:
     is_public: bool = False
     requester_pays: bool = False
 
-    def client(self) -> Any:
-        """Return the client for these calls."""
+    @property
+    def s3(self) -> Any:
+        """Client of these calls."""
         return self.clients.service("s3", attempts=ATTEMPTS, unsigned=self.is_public)
 
     @property
@@ -79,7 +80,7 @@ class Access:
     def head(self, url: S3Url) -> StoredObject:
         """Return an object's size and checksums."""
         with self.errors("reading", url):
-            answer = self.client().head_object(Bucket=url.bucket, Key=url.key, ChecksumMode="ENABLED", **self.payer)
+            answer = self.s3.head_object(Bucket=url.bucket, Key=url.key, ChecksumMode="ENABLED", **self.payer)
         checksum = answer.get("ChecksumCRC32", "") if answer.get("ChecksumType") == "FULL_OBJECT" else ""
         # The ETag of an object that is encrypted with a key of KMS is no MD5.
         etag = answer["ETag"].strip('"') + ("-kms" if answer.get("SSEKMSKeyId") else "")
@@ -88,14 +89,14 @@ class Access:
     def level(self, url: S3Url) -> tuple[list[StoredObject], list[str], bool]:
         """Return objects and folders of one level below a location, and whether there are more than a thousand."""
         with self.errors("listing", url):
-            page = self.client().list_objects_v2(Bucket=url.bucket, Prefix=url.key, Delimiter="/", **self.payer)
+            page = self.s3.list_objects_v2(Bucket=url.bucket, Prefix=url.key, Delimiter="/", **self.payer)
         folders = [item["Prefix"] for item in page.get("CommonPrefixes", ())]
         return list(map(_listed, page.get("Contents", ()))), folders, bool(page.get("IsTruncated"))
 
     def objects(self, url: S3Url) -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with a prefix."""
         with self.errors("listing", url):
-            pages = self.client().get_paginator("list_objects_v2")
+            pages = self.s3.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=url.bucket, Prefix=url.key, **self.payer):
                 yield from map(_listed, page.get("Contents", ()))
 

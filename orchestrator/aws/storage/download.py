@@ -200,7 +200,7 @@ class Downloader:
 
     def _blocks(self, url: S3Url, etag: str, start: int, size: int) -> Any:
         limits = f"bytes={start}-{start + size - 1}"
-        answer = self.access.client().get_object(
+        answer = self.access.s3.get_object(
             Bucket=url.bucket, Key=url.key, Range=limits, IfMatch=f'"{etag.removesuffix("-kms")}"', **self.access.payer
         )
         return answer["Body"].iter_chunks(_BLOCK_BYTES)

@@ -110,7 +110,7 @@ class Unfinished:
     def find_in(self, access: Access, url: S3Url) -> Iterator[UnfinishedUpload]:
         """Yield the unfinished uploads below a location, of any computer."""
         with access.errors("listing the uploads of", url):
-            pages = access.client().get_paginator("list_multipart_uploads")
+            pages = access.s3.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=url.bucket, Prefix=url.key):
                 for item in page.get("Uploads", ()):
                     yield UnfinishedUpload(str(S3Url(url.bucket, item["Key"])), item["UploadId"])
@@ -118,7 +118,7 @@ class Unfinished:
     def _abort(self, access: Access, url: S3Url, upload_id: str) -> None:
         with access.errors("aborting the upload of", url):
             try:
-                access.client().abort_multipart_upload(Bucket=url.bucket, Key=url.key, UploadId=upload_id)
+                access.s3.abort_multipart_upload(Bucket=url.bucket, Key=url.key, UploadId=upload_id)
             except errors.error_types() as error:
                 if errors.code_of(error) != "NoSuchUpload":
                     raise

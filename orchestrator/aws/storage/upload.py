@@ -145,6 +145,7 @@ class Uploader:
 
         :raises StratusError: S3 refused it, or the file has changed.
         """
+        self.access.s3.meta.events.register("before-send.s3", count_when_sent, unique_id="stratus-count")
         existing = self._existing(url)
         if existing is not None and source.matches(existing):
             self.meter.skip(source.size)
@@ -170,17 +171,12 @@ class Uploader:
         checksum = crc32.encode(source.checksum(0, source.size))
         try:
             with self.access.errors("writing", url):
-                self._client().put_object(
+                self.access.s3.put_object(
                     Bucket=url.bucket, Key=url.key, Body=body, ChecksumCRC32=checksum, **self.access.payer
                 )
         finally:
             body.close()
         source.check()
-
-    def _client(self) -> Any:
-        client = self.access.client()
-        client.meta.events.register("before-send.s3", count_when_sent, unique_id="stratus-count")
-        return client
 
     def _in_parts(self, source: Source, url: S3Url) -> None:
         state, present = self._resumed(source, url) or (self._begun(source, url), {})
@@ -197,7 +193,7 @@ class Uploader:
             parts = in_threads(send, range(1, len(ranges) + 1), parallel, self.meter)
             source.check()
             whole = crc32.combined((part.pop("crc32"), size) for part, (_, size) in zip(parts, ranges, strict=True))
-            self._client().complete_multipart_upload(
+            self.access.s3.complete_multipart_upload(
                 **arguments,
                 MultipartUpload={"Parts": parts},
                 ChecksumCRC32=crc32.encode(whole),
@@ -221,7 +217,7 @@ class Uploader:
             body = PartBody(source, start, size, self.meter)
             try:
                 with self.access.errors("writing", url):
-                    etag = self._client().upload_part(
+                    etag = self.access.s3.upload_part(
                         **arguments, PartNumber=number, Body=body, ChecksumCRC32=checksum
                     )["ETag"]
             finally:
@@ -233,7 +229,7 @@ class Uploader:
         # In the journal before the call: parts without an end are billed.
         entry = self.unfinished.intend(source.path, url)
         with self.access.errors("writing", url):
-            answer = self._client().create_multipart_upload(
+            answer = self.access.s3.create_multipart_upload(
                 Bucket=url.bucket,
                 Key=url.key,
                 ChecksumAlgorithm="CRC32",
@@ -256,7 +252,7 @@ class Uploader:
             self.unfinished.abort(self.access, state)
             return None
         try:
-            pages = self._client().get_paginator("list_parts")
+            pages = self.access.s3.get_paginator("list_parts")
             arguments = {"Bucket": url.bucket, "Key": url.key, "UploadId": state.upload_id, **self.access.payer}
             return state, {
                 part["PartNumber"]: part for page in pages.paginate(**arguments) for part in page.get("Parts", ())
