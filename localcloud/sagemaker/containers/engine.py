@@ -12,9 +12,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from localcloud.core.process_tree import descendants, signal_all
-from localcloud.sagemaker.containers import image, namespaces
+from localcloud.sagemaker.containers import image
+from localcloud.sagemaker.containers.namespaces import Namespaces, write_hosts
 from localcloud.sagemaker.containers.spec import ContainerSpec
 
 _ML = "/opt/ml"
@@ -31,17 +33,25 @@ OnExit = Callable[[int], None]
 """Called with the exit code, after all output, on the container's own thread."""
 
 
+@dataclass(frozen=True)
+class Watcher:
+    """Callbacks of a container, for what it writes to stdout and stderr, and for its end."""
+
+    on_output: OnOutput
+    on_exit: OnExit
+
+
 class Container:
     """A running container.
 
-    :param on_output: called with what it writes to stdout and stderr.
+    :param environment: all of its variables.
     """
 
     def __init__(
-        self, spec: ContainerSpec, environment: Mapping[str, str], on_output: OnOutput, on_exit: OnExit
+        self, spec: ContainerSpec, namespaces: Namespaces, environment: Mapping[str, str], watcher: Watcher
     ) -> None:
         self.spec = spec
-        self._environment, self._on_output, self._on_exit = environment, on_output, on_exit
+        self._namespaces, self._environment, self._watcher = namespaces, environment, watcher
         self._process: subprocess.Popen[bytes] | None = None
         self._started, self._exit_code = threading.Event(), 0
         # The kernel ends the process when this thread ends, so one thread starts it and stays until it has ended.
@@ -58,7 +68,8 @@ class Container:
         """Send SIGTERM to the container's first process, as Docker does."""
         if self._process is not None:
             # With namespaces, unshare and then the first process are below the one that was started.
-            below = descendants(self._process.pid) if namespaces.prefix() else [self._process.pid]
+            is_confined = self._namespaces.are_available
+            below = descendants(self._process.pid) if is_confined else [self._process.pid]
             signal_all(below[:1], signal.SIGTERM)
 
     def kill(self) -> None:
@@ -73,13 +84,13 @@ class Container:
             self._exit_code = self._execute()
         finally:
             self._started.set()
-            self._on_exit(self._exit_code)
+            self._watcher.on_exit(self._exit_code)
 
     def _execute(self) -> int:
         try:
             process = self._process = self._start()
         except OSError as error:
-            self._on_output([str(error)])
+            self._watcher.on_output([str(error)])
             return _NOT_FOUND
         self._started.set()
         self._read(process)
@@ -87,13 +98,13 @@ class Container:
         return code if code >= 0 else 128 - code
 
     def _start(self) -> subprocess.Popen[bytes]:
-        namespaces.write_hosts(self.spec)
-        confined = bool(namespaces.prefix())
-        if not confined:
-            self._on_output([NO_NAMESPACES.format(folder=self.spec.ml)])
+        write_hosts(self.spec)
+        is_confined = self._namespaces.are_available
+        if not is_confined:
+            self._watcher.on_output([NO_NAMESPACES.format(folder=self.spec.ml)])
         return subprocess.Popen(
-            namespaces.command_of(self.spec) if confined else _outside(self.spec),
-            env={**self._environment, **({} if confined else {"SAGEMAKER_BASE_DIR": str(self.spec.ml)})},
+            self._namespaces.command_of(self.spec) if is_confined else _outside(self.spec),
+            env={**self._environment, **({} if is_confined else {"SAGEMAKER_BASE_DIR": str(self.spec.ml)})},
             cwd=self.spec.ml,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,9 +119,9 @@ class Container:
             while data := os.read(output.fileno(), _CHUNK_BYTES):
                 *lines, rest = (rest + data).split(b"\n")
                 if lines:
-                    self._on_output([line.decode("utf-8", "replace") for line in lines])
+                    self._watcher.on_output([line.decode("utf-8", "replace") for line in lines])
         if rest:
-            self._on_output([rest.decode("utf-8", "replace")])
+            self._watcher.on_output([rest.decode("utf-8", "replace")])
 
 
 def _outside(spec: ContainerSpec) -> list[str]:
@@ -123,16 +134,16 @@ class ContainerEngine:
     :param environment: variables of every container, such as those for the network.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, environment: Mapping[str, str], namespaces: Namespaces) -> None:
+        self._environment, self._namespaces = environment, namespaces
         self._containers: list[Container] = []
 
     def start(self, spec: ContainerSpec, on_output: OnOutput, on_exit: OnExit = lambda _: None) -> Container:
         """Start a container; one whose program is missing ends at once with exit code 127."""
         spec.ml.mkdir(parents=True, exist_ok=True)
-        image.unpack(spec.folder, _ML if namespaces.prefix() else str(spec.ml))
+        image.unpack(spec.folder, _ML if self._namespaces.are_available else str(spec.ml))
         variables = {**image.variables(spec.folder), **self._environment, "HOSTNAME": spec.host_name}
-        container = Container(spec, {**variables, **spec.environment}, on_output, on_exit)
+        container = Container(spec, self._namespaces, {**variables, **spec.environment}, Watcher(on_output, on_exit))
         self._containers = [*(other for other in self._containers if other.wait(0) is None), container]
         return container
 
