@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws import client, ecr
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.storage import s3
+from orchestrator.aws.storage.result_store import S3ResultStore
 from orchestrator.aws.storage.unfinished import Unfinished
 from orchestrator.cluster import preflight
 from orchestrator.cluster.context import ClusterContext, Runtime
@@ -141,6 +142,7 @@ class Session:
             registry_login=lambda options, images: registry_login.find_login(ecr_token, options, images, os.environ),
             on_spot_reclaim=self.cluster.record_spot_reclaims,
             environ=os.environ,
+            result_store=S3ResultStore(self.context.clients),
             instance_states=lambda: {instance.id: instance.state for instance in self.inventory.instances()},
         )
 

@@ -17,6 +17,8 @@ RUN_SCRIPTS = (
     "python.sh",
     "limit.sh",
     "notify.sh",
+    "results.sh",
+    "runs.sh",
     "run_notebook.py",
 )
 """Scripts of every run; each framework names its own."""

@@ -161,10 +161,10 @@ def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         logs, state = Path(scratch, "log"), Path(scratch, "state")
         # As they arrive: an error in the outputs, which come last, must not lose them.
-        parts = [Part(f"{run_path}/log", logs, on_received=lambda: _keep_logs(host, logs, folder / "logs"))]
+        parts = [Part(f"{run_path}/log", logs, on_received=lambda: keep_logs(host, logs, folder / "logs"))]
         if host.name == run.hosts[0]:
             # One host is enough: InstallDeps reports hosts that differ.
-            parts.append(Part(f"{run_path}/state", state, on_received=lambda: _keep_state(host, state, folder)))
+            parts.append(Part(f"{run_path}/state", state, on_received=lambda: keep_state(host, state, folder)))
         outputs = _output_parts(transfer, host, run)
         every = [*parts, *outputs.values()]
         sizes = transfer.ssh.fetch_parts(host, every, timeout_s=TIMEOUT_S, budget=transfer.budget)
@@ -183,7 +183,7 @@ def _output_parts(transfer: _Fetch, host: Host, run: Run) -> dict[str, Part]:
         return {}
     target = transfer.folder / "outputs" / (host.name if len(run.main_hosts) > 1 else "")
     parts: dict[str, Part] = {}
-    for output, name in _local_names(run.outputs).items():
+    for output, name in local_names(run.outputs).items():
         local = target / name
         # Also where an earlier fetch wrote a file of this name.
         make_folder(local, transfer.folder)
@@ -192,7 +192,7 @@ def _output_parts(transfer: _Fetch, host: Host, run: Run) -> dict[str, Part]:
     return parts
 
 
-def _local_names(outputs: Sequence[str]) -> dict[str, str]:
+def local_names(outputs: Sequence[str]) -> dict[str, str]:
     """Return output -> folder on this computer: the last part of its path, or all of it where several end alike."""
     if len(outputs) == 1:
         return {outputs[0]: ""}
@@ -206,7 +206,7 @@ def _local_names(outputs: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _keep_logs(host: Host, received: Path, folder: Path) -> None:
+def keep_logs(host: Host, received: Path, folder: Path) -> None:
     """Move a host's logs to those of the others, and put its name before theirs."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in received.iterdir():
@@ -226,7 +226,7 @@ def _move(source: Path, target: Path, host: Host) -> None:
         raise HostError(f"cannot write {target.name[:100]!a}: {error.strerror}", where=host.name) from error
 
 
-def _keep_state(host: Host, received: Path, folder: Path) -> None:
+def keep_state(host: Host, received: Path, folder: Path) -> None:
     """Move the package versions and image digests of the run to its results."""
     for name in STATE_FILES:
         # The job may have put a folder there.

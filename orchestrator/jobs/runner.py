@@ -88,9 +88,13 @@ class StartedRun:
     logs: Mapping[str, LiveLog] = field(default_factory=dict)
 
 
-def files_of_run(plan: JobPlan) -> RunFiles:
-    """Return the files of a run."""
-    own = {name: own_files(plan, plan.tasks_on(name)) for name in plan.hosts}
+def files_of_run(plan: JobPlan, results: Mapping[str, bytes] | None = None) -> RunFiles:
+    """Return the files of a run.
+
+    :param results: host -> file that tells it the place for its results in S3.
+    """
+    places = {name: {"results": content} for name, content in (results or {}).items()}
+    own = {name: own_files(plan, plan.tasks_on(name)) | places.get(name, {}) for name in plan.hosts}
     return RunFiles(shared_files(plan), own, (plan.run_id, *plan.start_args))
 
 

@@ -71,6 +71,7 @@ class JobOptions:
     single: str = option("", command(), "shell command for a run on one VM.")
     multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders and files that are fetched.")
+    results: str = option("", text(r"s3://[a-z0-9.-]{3,63}(/\S*)?", "s3://..."), "S3 folder for outputs, from the VMs.")
     max_hours: float = option(0.0, number(0, 8760, "hours", or_equal=True), "ends a run after this time; 0: no limit.")
     notify: str = option("", command(), "shell command on the first VM at the end: STRATUS_RUN, STRATUS_STATE.")
     exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")

@@ -28,4 +28,5 @@ for log in "$folder"/log/*.log; do
     printf '\nThe run reached [job] max_hours and is ended\n' >>"$log"
 done
 STRATUS_ENDED_AS=timeout sh "$folder/bin/cancel.sh" "$folder" all >/dev/null 2>&1
+[ -e "$folder/task/main.cmd" ] && sh "$folder/bin/results.sh" "$folder"
 [ -e "$folder/task/main.cmd" ] && sh "$folder/bin/notify.sh" "$folder" timeout

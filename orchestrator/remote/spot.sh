@@ -47,6 +47,13 @@ while is_running; do
             *) kill -TERM "$pid" 2>/dev/null ;;
             esac
         done
+        # A job that saves its state has 30 of the 120 seconds; then what it has written by then leaves the VM.
+        left=30
+        while [ "$left" -gt 0 ] && is_running; do
+            sleep 1
+            left=$((left - 1))
+        done
+        sh "$folder/bin/results.sh" "$folder"
         exit 0
     fi
     sleep "${STRATUS_SPOT_EVERY:-5}"

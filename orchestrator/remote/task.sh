@@ -64,4 +64,5 @@ if [ "$last" = yes ]; then
     # The keys of a mesh give access to the other hosts: they are removed with the run.
     rm -rf "$folder/mesh"
 fi
+[ "$role" = main ] && sh "$folder/bin/results.sh" "$folder"
 [ "$role" = main ] && sh "$folder/bin/notify.sh" "$folder" "$([ "$rc" = 0 ] && echo "done" || echo failed)"

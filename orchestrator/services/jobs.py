@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from orchestrator.config.access import Access
 from orchestrator.config.settings import InstallSettings
@@ -22,23 +22,13 @@ from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport
 from orchestrator.install.job_installs import JobInstalls
 from orchestrator.install.registry_login import RegistryLogin
-from orchestrator.jobs import (
-    build,
-    elastic,
-    follow,
-    host_output,
-    kill,
-    logs,
-    query,
-    record,
-    results,
-    runner,
-    spec,
-)
+from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, query, record, results, runner, spec
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.records.bucket_results import BucketResults, ResultStore
 from orchestrator.jobs.records.run_folders import RunFolders
+from orchestrator.jobs.records.timings import Timings
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
 from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
@@ -46,18 +36,7 @@ from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
     from orchestrator.ssh import SshClient
-
-
-class Timings(Protocol):
-    """Seconds per phase before a run."""
-
-    def read(self, job: str) -> Mapping[str, float]:
-        """Return seconds per phase, the installs of one job among them."""
-        ...
-
-    def record_install(self, job: str, seconds: float) -> None:
-        """Add the duration of an install of a job."""
-        ...
+    from orchestrator.ssh.tar_stream import UnpackBudget
 
 
 @dataclass(frozen=True)
@@ -71,6 +50,7 @@ class JobContext:
     :param registry_login: returns the login that one of some images needs, or None.
     :param on_spot_reclaim: called with the names of hosts that AWS reclaimed while a run was followed.
     :param environ: variables of this computer that a ``job.ini`` may refer to.
+    :param result_store: S3, for jobs that write their results there; None without one.
     :param instance_states: returns id -> state of the instances that are not terminated, as they are now; None where
         hosts are no instances.
     """
@@ -88,6 +68,7 @@ class JobContext:
     environ: Mapping[str, str] = field(repr=False)
     instance_states: Callable[[], Mapping[str, str]] | None = None
     folder_list: Path | None = None
+    result_store: ResultStore | None = None
 
 
 def _ignore(_hosts: Sequence[str]) -> None:
@@ -110,6 +91,9 @@ class JobService:
             context.logs_folder,
             context.registry_login,
             context.timings.record_install,
+        )
+        self._bucket = BucketResults(
+            context.result_store, context.runs_folder, self._budget, self.clock, lambda: self.load_job().options.results
         )
         self._folders = RunFolders(context.runs_folder, context.folder_list, self._warn)
         # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
@@ -190,7 +174,9 @@ class JobService:
         members = [host for host in hosts if host.name in plan.hosts]
         run_folder = self._run_folder(plan.run_id)
         self._report_phase("connect", members)
-        streams = self.installs.prepare_start(job, members, run_folder, runner.files_of_run(plan))
+        streams = self.installs.prepare_start(
+            job, members, run_folder, runner.files_of_run(plan, self._bucket.place_files(plan))
+        )
         self._report_phase("start", members)
         started = runner.start(self.ssh, members, plan, streams, follow=follow)
         if started.busy:
@@ -288,7 +274,14 @@ class JobService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        return self._fetch(self._locate(run_id))
+        try:
+            located = self._locate(run_id)
+        except UsageError:
+            # The VMs are gone: what they wrote to S3 is left.
+            if fetched := self._bucket.fetch(run_id):
+                return fetched
+            raise
+        return self._fetch(located)
 
     def dashboard(self, run_id: str = "") -> Dashboard:
         """Open a tunnel to the dashboard of a run.
@@ -377,12 +370,14 @@ class JobService:
         except Exception as error:
             self.context.on_event(Event("", "fetch", "warning", text=first_line(error)))
 
+    def _budget(self) -> UnpackBudget:
+        options = self.context.settings.job
+        return results.fetch_budget(self.context.runs_folder, options.max_fetch_gib, options.max_fetch_files)
+
     def _fetch(self, located: LocatedRun) -> RunRecord:
         run, started_at = located.run, self.clock.monotonic()
         folder = self._run_folder(run.run_id)
-        options = self.context.settings.job
-        budget = results.fetch_budget(self.context.runs_folder, options.max_fetch_gib, options.max_fetch_files)
-        received = results.fetch(self.ssh, located, folder, budget)
+        received = results.fetch(self.ssh, located, folder, self._budget())
         elapsed_s = run.elapsed_s(self.clock.now())
         bill = cost.UNKNOWN_BILL if elapsed_s is None else self.context.run_cost(run.hosts, elapsed_s)
         # A host that is not up has the run, too: without it the record would refuse it later.

@@ -107,6 +107,7 @@ SCRIPTS = {
     "end_main.sh": ("{}", "{}"),
     "limit.sh": ("{}", "{}"),
     "notify.sh": ("{}", "{}"),
+    "results.sh": ("{}",),
 }
 ELSEWHERE = {
     "alive.sh": "called by Horovod, without arguments",

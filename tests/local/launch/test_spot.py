@@ -12,6 +12,7 @@ from localcloud.scenarios.scenario import Scenario, make_fault
 from orchestrator.aws.capacity import pools
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import JobFailed
+from tests.support.localcloud.clients import boto, wait_until
 from tests.support.project import Project
 
 # It saves what it has when it is told to end, as any job on spot machines should.
@@ -84,3 +85,31 @@ def test_no_spot_watcher_runs_on_demand(cloud: dict[str, str], tmp_path: Path) -
         assert session.cluster.terminate().remaining == ()
 
     assert watching.split()[-1] == "none"
+
+
+@pytest.mark.slow
+def test_results_of_an_interrupted_run_that_is_not_followed_are_fetched_from_the_bucket(
+    lab: Project, cloud: dict[str, str]
+) -> None:
+    s3 = boto(cloud, "s3")
+    s3.create_bucket(Bucket="spot-results", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+    lab.job("single = python saves.py\nresults = s3://spot-results/runs\n", saves__py=SAVES)
+    with lab.session() as session:
+        session.cluster.launch(session.cluster.plan(1))
+        session.jobs.install()
+        run = session.jobs.start(multi=False)
+        wait_until(lambda: any("at work" in line for _, line in session.jobs.logs(run.run_id)))
+        notice = make_fault("spot-interruption", when="0.1 s after running", notice=20)
+        localcloud.scenario(Scenario(1, (notice,)), cloud["LOCALCLOUD_HOME"])
+        wait_until(lambda: s3.list_objects_v2(Bucket="spot-results")["KeyCount"])
+        wait_until(lambda: not session.cluster.status().instances)
+
+    # From another computer, too, which has no record of the run.
+    for computer in ("laptop", "office"):
+        with lab.session(computer) as session:
+            fetched = session.jobs.fetch(run.short_id)
+            folder = session.jobs.context.runs_folder / run.run_id
+        assert (folder / "outputs/metrics.json").read_text() == '{"saved": 1}'
+        assert "saved" in (folder / "logs/spot-0.main.log").read_text()
+        assert (fetched.state, fetched.outputs) == ("failed", ("outputs/metrics.json",))
+        assert not list(folder.glob("**/.bucket"))
