@@ -93,12 +93,13 @@ def start_record(
         "settings": {f"{section}.{option}": value for section, option, value, _ in to_rows(settings)},
         "commands": {f"{task.host} {task.role}": task.command for task in plan.tasks},
         "image": plan.spec.options.image if plan.spec.runtime == "docker" else "",
-        "results": plan.spec.options.results,
         "timings": dict(timings),
         "started": started_at.isoformat(timespec="seconds"),
         # Results of another version may differ.
         "stratus": __version__,
     }
+    if plan.spec.options.results:
+        facts["results"] = plan.spec.options.results
     json_file.save(folder, FILE, facts)
 
 

@@ -25,6 +25,8 @@ EVERY_RUN = {
     "bin/python.sh",
     "bin/limit.sh",
     "bin/notify.sh",
+    "bin/results.sh",
+    "bin/runs.sh",
     "bin/run_notebook.py",
 }
 
