@@ -16,7 +16,7 @@ while IFS= read -r output; do
 done <<END
 $(tail -n +2 "$folder/results")
 END
-# 1: a file changed as it was read, such as a log.
+# 1: a file, such as a log, changed while tar read it.
 tar -czf "$archive" -C "$folder" -- "$@" 2>>"$folder/log/results.log"
 [ $? -le 1 ] || { echo "results: no archive could be written" >>"$folder/log/results.log" && exit 73; }
 # curl's progress would fill the log; its errors do not name the URL.
