@@ -18,6 +18,7 @@ GROUPS = {
         "orchestrator/jobs/record.py",
         "orchestrator/jobs/results.py",
         "orchestrator/jobs/host_output.py",
+        "orchestrator/ssh/receive.py",
         "orchestrator/ssh/tar_stream.py",
     ),
     "ending": (
@@ -46,7 +47,12 @@ TESTS = {
     "orchestrator/jobs/record.py": ("tests/jobs/test_record.py",),
     "orchestrator/jobs/results.py": ("tests/jobs/test_results.py",),
     "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
-    "orchestrator/ssh/tar_stream.py": ("tests/ssh/test_tar_stream.py", "tests/ssh/test_unpack.py"),
+    "orchestrator/ssh/receive.py": ("tests/ssh/test_receive.py", "tests/ssh/test_tar_stream.py"),
+    "orchestrator/ssh/tar_stream.py": (
+        "tests/ssh/test_receive.py",
+        "tests/ssh/test_tar_stream.py",
+        "tests/ssh/test_unpack.py",
+    ),
     "orchestrator/cluster/terminate.py": (
         "tests/cluster/test_terminate.py",
         "tests/cluster/test_elsewhere.py",
