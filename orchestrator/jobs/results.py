@@ -170,10 +170,11 @@ def _fetch_host(transfer: _Fetch, host: Host, run: Run) -> Received:
         sizes = transfer.ssh.fetch_parts(host, every, timeout_s=TIMEOUT_S, budget=transfer.budget)
     if sizes[0] is None:
         raise nothing_at(host, parts[0].remote)
-    transfer.received.total_bytes = sum(size_bytes or 0 for size_bytes in sizes)
+    transfer.received.total_bytes += sum(size_bytes or 0 for size_bytes in sizes)
     # A job that failed early may not have created its outputs; its logs are worth fetching all the same.
-    present = zip(outputs, sizes[len(parts) :], strict=True)
-    transfer.received.outputs |= {output for output, size_bytes in present if size_bytes is not None}
+    for index, output in enumerate(outputs, len(parts)):
+        if sizes[index] is not None:
+            transfer.received.outputs.add(output)
     return transfer.received
 
 
@@ -208,7 +209,7 @@ def local_names(outputs: Sequence[str]) -> dict[str, str]:
 
 def keep_logs(host: Host, received: Path, folder: Path) -> None:
     """Move a host's logs to those of the others, and put its name before theirs."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     for path in received.iterdir():
         _move(path, folder / f"{host.name}.{path.name}", host)
 

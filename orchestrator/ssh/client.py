@@ -22,7 +22,8 @@ from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.line_stream import SILENCE_TIMEOUT_S, LineStream, Respond
 from orchestrator.ssh.openssh import command_line, write_ssh_config
-from orchestrator.ssh.receive import MAX_OUTPUT_BYTES, Part, nothing_at, receive_parts, send_command
+from orchestrator.ssh.receive import Part, nothing_at, receive_parts, send_command
+from orchestrator.ssh.receive_limits import MAX_OUTPUT_BYTES
 from orchestrator.ssh.tar_stream import OnSkipped, UnpackBudget, pack
 from orchestrator.ssh.tunnel import Tunnel
 

@@ -10,12 +10,9 @@ from pathlib import Path
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.ssh.channel import ChannelSession
+from orchestrator.ssh.receive_limits import ERROR_OUTPUT_BYTES, MAX_OUTPUT_BYTES
 from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, skip_sockets, unpack
 
-MAX_OUTPUT_BYTES = 16 << 20
-"""Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
-
-_ERROR_OUTPUT_BYTES = 4096
 _ABSENT, _FOLDER, _FILE = b"-", b"d", b"f"
 _MARK = b"@@part\n"
 
@@ -82,14 +79,13 @@ def receive_parts(session: ChannelSession, host: Host, parts: Sequence[Part], bu
             break
     # Also after an error: the messages that explain it may come after it.
     if not source.skip_rest():
-        cause = failures[0].cause if failures else None
-        raise HostError("refused to unpack: data without end after the archive", where=host.name) from cause
-    session.exit_status()
+        raise HostError("refused to unpack: data without end after the archive", where=host.name)
     if failures:
         raise _error_of(host, failures[0], error_output) from failures[0].cause
+    messages = bytes(error_output).split(_MARK)[:-1]
     # From the last one: the first messages are lost where there are many.
-    for part, text in zip(reversed(parts), reversed(bytes(error_output).split(_MARK)[:-1]), strict=False):
-        skip_sockets(text, part.on_skipped or _ignore_skipped)
+    for part in reversed(parts):
+        skip_sockets(messages.pop() if messages else b"", part.on_skipped or _ignore_skipped)
     return sizes
 
 
@@ -148,7 +144,7 @@ def _stdout_of(session: ChannelSession, host: Host, error_output: bytearray) -> 
                 raise HostError(f"more than {MAX_OUTPUT_BYTES >> 20} MiB of error output", where=host.name)
             error_output += data
             # Bounded: a host may send any amount of it.
-            del error_output[:-_ERROR_OUTPUT_BYTES]
+            del error_output[:-ERROR_OUTPUT_BYTES]
 
 
 def _ignore_skipped(name: str, reason: str) -> None:

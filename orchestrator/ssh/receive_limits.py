@@ -1,4 +1,4 @@
-"""Limits on what a host can make this computer hold: the length of a packet, and the unread bytes of a channel."""
+"""Limits on what a host can make this computer hold: packets, output, and the unread bytes of a channel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import paramiko
     from paramiko.buffered_pipe import BufferedPipe
+
+MAX_OUTPUT_BYTES = 16 << 20
+"""Output of a short command that is held in memory; the longest, a list of a thousand runs, has some MiB."""
+
+ERROR_OUTPUT_BYTES = 4096
+"""End of a transfer's error output that is held in memory."""
 
 MAX_PACKET_BYTES = 256 << 10
 """As in OpenSSH; RFC 4253 requires 35,000 bytes, and channels of Stratus are opened for 32 KiB."""

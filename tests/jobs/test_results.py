@@ -32,12 +32,14 @@ class Folders:
 
     :param content: (host, path) -> content by file name, or the error of fetching it.
     :param timeouts_s: of the transfers.
+    :param parts: of the transfers.
     :param budgets: of the transfers of each host.
     """
 
     content: Mapping[tuple[str, str], Mapping[str, str] | HostError]
     clock: Clock = REAL_CLOCK
     timeouts_s: set[float] = field(default_factory=set)
+    parts: list[Part] = field(default_factory=list)
     budgets: dict[str, UnpackBudget] = field(default_factory=dict)
 
     def fetch_parts(
@@ -45,6 +47,7 @@ class Folders:
     ) -> list[int | None]:
         """As `SshClient.fetch_parts`; a file named link is a link."""
         self.timeouts_s.add(timeout_s)
+        self.parts += parts
         self.budgets[host.name] = budget
         return [self._receive(host, part) for part in parts]
 
@@ -99,20 +102,23 @@ def test_outputs_logs_and_state_of_one_host(tmp_path: Path) -> None:
     }
     run = Run(RUN_ID, "j", "command", False, {"ml-0": MAIN}, ("out",), 0)
     hosts: Any = Folders(content)
-    outcomes = results.fetch(hosts, LocatedRun(run, (example_host(0),)), tmp_path / "run", UnpackBudget())
+    outcomes = results.fetch(hosts, LocatedRun(run, (example_host(0),)), tmp_path / "runs/run", UnpackBudget())
 
-    assert files(tmp_path / "run") == {
+    assert files(tmp_path / "runs/run") == {
         "logs/ml-0.main.log": "log of ml-0",
         "versions.txt": "numpy==2.1\n",
         "image.txt": "sha256:1\n",
         "outputs/a": "1",
         "outputs/sub/b": "22",
     }
-    assert results.list_outputs(tmp_path / "run") == ("outputs/a", "outputs/sub/b")
+    assert results.list_outputs(tmp_path / "runs/run") == ("outputs/a", "outputs/sub/b")
     received = len("log of ml-0") + sum(map(len, STATE.values())) + 3
     assert outcomes.successful_values() == [Received(received, {"out"})]
     assert results.left_out_warning(outcomes.successful_values()) == ""
     assert hosts.timeouts_s == {3600}
+    # On the disk of the results, to which they are moved.
+    assert all(part.local.is_relative_to(tmp_path / "runs/run") for part in hosts.parts)
+    assert hosts.parts[-1].file_folder == tmp_path / "runs/run/outputs"
 
 
 def test_outputs_of_several_hosts_are_in_a_folder_each_and_state_is_that_of_the_first(tmp_path: Path) -> None:

@@ -84,9 +84,11 @@ def test_what_is_left_out_belongs_to_its_part(lab: Lab, ssh_client: SshClient, t
     def part(name: str) -> Part:
         return Part(name, tmp_path / name, on_skipped=lambda entry, _: left_out[name].append(entry))
 
-    sizes = ssh_client.fetch_parts(lab.host(), [part("first"), Part("absent", tmp_path), part("second")], timeout_s=60)
+    unheard = Part("first", tmp_path / "unheard")
+    parts = [part("first"), Part("absent", tmp_path), unheard, part("second")]
+    sizes = ssh_client.fetch_parts(lab.host(), parts, timeout_s=60)
 
-    assert sizes == [0, None, 0]
+    assert sizes == [0, None, 0, 0]
     assert left_out == {name: [f"{name} link", f"{name} server"] for name in names}
 
 

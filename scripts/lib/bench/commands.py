@@ -82,7 +82,9 @@ def environment() -> Path:
 def cold_commands(programs: Path, scratch: Path, logins: Sequence[Sequence[str]], ssh: str) -> dict[str, list[str]]:
     """Return the words of each tool's command for all hosts."""
     count = str(len(logins))
-    ansible, pyinfra, fabric, pssh = (scratch / name for name in ("hosts.ini", "hosts.py", "with_fabric.py", "with_pssh.py"))
+    ansible, pyinfra, fabric, pssh = (
+        scratch / name for name in ("hosts.ini", "hosts.py", "with_fabric.py", "with_pssh.py")
+    )
     own = "ansible_host={} ansible_user={} ansible_port={} ansible_ssh_private_key_file={}"
     ansible.write_text("".join(f"h{at} {own.format(*login)}\n" for at, login in enumerate(logins)))
     data = [
