@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from orchestrator.core.next_step import NextStep, Text
@@ -63,18 +64,18 @@ class Verb:
     needs_cloud: Callable[[dict[str, Any]], bool] = _always
     stays_open: bool = False
 
-    @property
+    @cached_property
     def signature(self) -> inspect.Signature:
         """Signature without the workspace: what is typed."""
         signature = inspect.signature(self.function)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[VerbParameter, ...]:
         """Parameters with what their annotations say about the command line and completion."""
         return parameters_of(self.function)
 
-    @property
+    @cached_property
     def docs(self) -> VerbDocs:
         """The docstring, in parts."""
         return parse_docs(inspect.getdoc(self.function) or "", [parameter.name for parameter in self.parameters])

@@ -169,7 +169,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name, transfers.hosts_of_a_cloud(options.hosts, Path(name)) as cloud:
         _, hosts, ssh_config = cloud
         scratch = Path(name)
-        os.environ["STRATUS_HOME"] = str(scratch / "home")
+        ansible = {"ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_PIPELINING": "True"}
+        os.environ.update({"STRATUS_HOME": str(scratch / "home"), **ansible})
         names = " ".join(host.name for host in hosts)
         ssh = f"printf '%s\\n' {names} | xargs -P {len(hosts)} -I@ ssh -F {shlex.quote(str(ssh_config))} @ true"
         logins = [(host.address, host.user, str(host.port), str(host.key_file)) for host in hosts]
