@@ -13,6 +13,7 @@ from localcloud.assembly import control_pages
 from localcloud.assembly import sagemaker as assembly_sagemaker
 from localcloud.aws import ecr as aws_ecr
 from localcloud.aws import wsgi
+from localcloud.aws.schedules import Caller, Schedules
 from localcloud.core import urls
 from localcloud.core.addresses import HOME_REGION, AddressBlock, PublicAddresses
 from localcloud.ec2 import services
@@ -52,6 +53,7 @@ class CloudParts:
     :param console: returns the boot messages of an instance's host.
     :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
     :param jobs: executes SageMaker's training jobs.
+    :param call: makes the calls of schedules.
     :param models: where SageMaker's models are served; None for nowhere.
     """
 
@@ -62,6 +64,7 @@ class CloudParts:
     console: Callable[[str], bytes]
     open_unresponsive_port: Callable[[str, int, bool], Closable]
     jobs: Executor
+    call: Caller
     models: Site | None = None
 
 
@@ -81,6 +84,7 @@ class Cloud:
     hosts: FaultyHosts
     client_address_faults: ClientAddressFaults
     sagemaker: assembly_sagemaker.SageMakerParts
+    schedules: Schedules
     calls: deque[CallRecord] = field(default_factory=lambda: deque(maxlen=_CALLS))
 
     def play(self, scenario: Scenario) -> None:
@@ -99,7 +103,7 @@ class Cloud:
 
     def application(self, moto: wsgi.Application) -> wsgi.Application:
         """Return the application that answers requests: moto behind all wrappers, the innermost first."""
-        from localcloud.aws.identity import authorize
+        from localcloud.aws.identity import authorize, check_permission
         from localcloud.ec2 import metadata
         from localcloud.s3 import data_plane
 
@@ -113,7 +117,8 @@ class Cloud:
             "ecr/GetAuthorizationToken": self.ecr,
         }
         application = wsgi.serve_json(application, own_services, authorize)
-        application = dispatch.serve(application, self.sagemaker.dispatch, authorize)
+        application = dispatch.serve(application, self.sagemaker.dispatch, authorize, check_permission)
+        application = self.schedules.serve(application, check_permission)
         application = api_calls.fail_before_applying(application, environment.clock)
         application = api_calls.fail_after_applying(application)
         # Errors of the wrappers above are rendered here; those below see responses only.
@@ -197,6 +202,7 @@ def build(parts: CloudParts) -> Cloud:
         hosts,
         ClientAddressFaults(environment, ingress.update),
         assembly_sagemaker.build(environment, parts.jobs, parts.models),
+        Schedules(environment.clock, environment.lock, parts.call),
     )
 
 

@@ -16,7 +16,7 @@ from moto.core.utils import utcnow
 from moto.iam.models import iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
-from localcloud.aws.error_responses import bad_keys, denied
+from localcloud.aws.error_responses import ApiError, bad_keys, denied
 from localcloud.aws.wsgi import ACTION, REGION, SERVICE, Environ
 
 if TYPE_CHECKING:
@@ -53,6 +53,15 @@ def authorize(environ: Environ) -> None:
 
     :raises ApiError: the policies deny it, or the key is unknown.
     """
+    check_permission(environ, f"{environ[SERVICE]}:{environ[ACTION]}", "*")
+
+
+def check_permission(environ: Environ, permission: str, resource: str) -> None:
+    """Check that the caller may do something with a resource, if moto enforces policies.
+
+    :param permission: such as ``iam:PassRole``.
+    :raises ApiError: the policies deny it, or the key is unknown.
+    """
     from moto import settings
     from moto.core.authorization import ActionAuthenticatorMixin
     from moto.iam.access_control import IAMRequest
@@ -66,14 +75,22 @@ def authorize(environ: Environ) -> None:
         headers["X-Amz-Security-Token"] = token
     request = {"method": "POST", "path": "/", "data": {}, "body": b"", "headers": headers, "action": environ[ACTION]}
     try:
-        IAMRequest(account_id=DEFAULT_ACCOUNT_ID, **request).check_action_permitted("*")
+        iam_request: Any = IAMRequest(account_id=DEFAULT_ACCOUNT_ID, **request)
+        # moto derives it from the service of the signature.
+        iam_request._action = permission
+        iam_request.check_action_permitted(resource)
     except HTTPException as error:
         caller = re.search(r"User: (arn:\S+)", str(getattr(error, "message", "")))
         if caller is None:
             raise bad_keys(environ[SERVICE]) from error
-        raise denied(
-            environ[SERVICE], environ[ACTION], by="policy", region=environ[REGION], caller_arn=caller[1]
-        ) from error
+        if permission == "iam:PassRole":
+            message = (
+                f"User: {caller[1]} is not authorized to perform: {permission} on resource: {resource} because no "
+                f"identity-based policy allows the {permission} action"
+            )
+            raise ApiError("AccessDeniedException", message) from error
+        action = permission.partition(":")[2]
+        raise denied(environ[SERVICE], action, by="policy", region=environ[REGION], caller_arn=caller[1]) from error
 
 
 @dataclass(frozen=True)

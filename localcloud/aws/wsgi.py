@@ -62,6 +62,11 @@ def is_api_call(environ: Environ) -> bool:
     return not environ["PATH_INFO"].startswith("/_") and environ[KEY] != WARM_UP and _PLATFORM not in environ
 
 
+def mark_as_platform(request: Any, **_: Any) -> None:
+    """Mark a request of the cloud itself; a handler of botocore's event before-sign."""
+    request.headers[PLATFORM_HEADER] = "1"
+
+
 def log_calls(inner: Application, clock: Clock) -> Application:
     """Log one line per API call: service, action, status and duration."""
 

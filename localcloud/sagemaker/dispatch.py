@@ -59,10 +59,16 @@ class SageMaker:
         self.actions.update(actions)
 
 
-def serve(inner: Application, sagemaker: SageMaker, permit: Callable[[Environ], None]) -> Application:
+def serve(
+    inner: Application,
+    sagemaker: SageMaker,
+    permit: Callable[[Environ], None],
+    check_permission: Callable[[Environ, str, str], None],
+) -> Application:
     """Answer SageMaker's calls, and pass the others on.
 
     :param permit: raises an ApiError if policies deny the call.
+    :param check_permission: likewise, for one permission and resource.
     """
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -77,11 +83,20 @@ def serve(inner: Application, sagemaker: SageMaker, permit: Callable[[Environ], 
         if handler is None:
             return inner(environ, start_response)
         permit(environ)
+        for role_arn in _roles(params):
+            check_permission(environ, "iam:PassRole", role_arn)
         call = Call(environ[wsgi.ACTION], params, environ[wsgi.REGION], lambda: _forward(inner, environ))
         body = json.dumps(handler(call), default=_timestamp).encode()
         return wsgi.send_response(start_response, "200 OK", body, ("Content-Type", _JSON))
 
     return application
+
+
+def _roles(params: Params) -> list[str]:
+    """Return the roles that a request hands to SageMaker."""
+    places = (params, params.get("TrainingJobDefinition", {}))
+    arns = (place.get(name) for place in places for name in ("RoleArn", "ExecutionRoleArn"))
+    return [str(arn) for arn in arns if arn]
 
 
 def _params(environ: Environ) -> Params:

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from localcloud.aws.wsgi import PLATFORM_HEADER
+from localcloud.aws.wsgi import mark_as_platform
 
 
 class TransferError(Exception):
@@ -59,7 +59,7 @@ class Storage:
         )
         config = Config(proxies={}, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"})
         client = session.client("s3", endpoint_url=self.endpoint, config=config)
-        client.meta.events.register("before-sign.s3", _mark)
+        client.meta.events.register("before-sign.s3", mark_as_platform)
         return client
 
     def keys(self, url: S3Url) -> list[str]:
@@ -106,10 +106,6 @@ def _loader() -> Any:
     from botocore.loaders import create_loader
 
     return create_loader()
-
-
-def _mark(request: Any, **_: Any) -> None:
-    request.headers[PLATFORM_HEADER] = "1"
 
 
 def _reason(error: Exception) -> str:

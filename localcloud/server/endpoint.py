@@ -19,6 +19,7 @@ from localcloud.core.home import Home
 from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection import api_calls
 from localcloud.hosts.interface import HostSite
+from localcloud.server.scheduled_calls import http_caller
 
 if TYPE_CHECKING:
     from werkzeug.serving import BaseWSGIServer
@@ -101,6 +102,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
         site.console,
         site.open_unresponsive_port,
         jobs,
+        http_caller(block.url),
         model_site(jobs, home),
     )
     cloud = build(parts)

@@ -37,15 +37,22 @@ class InProcessSession(boto3.Session):
     :param clock: time that passes while botocore waits between attempts.
     :param random_source: draws these waits.
     :param keys: access key id and secret access key.
+    :param token: session token of temporary keys.
     """
 
     def __init__(
-        self, transport: Transport, clock: Clock, random_source: random.Random, *, keys: tuple[str, str]
+        self,
+        transport: Transport,
+        clock: Clock,
+        random_source: random.Random,
+        *,
+        keys: tuple[str, str],
+        token: str | None = None,
     ) -> None:
         botocore_session = botocore.session.Session(session_vars=_NO_USER_CONFIG)
         # Loading EC2's service description takes a quarter of a second, so sessions share the loader.
         botocore_session.register_component("data_loader", _loader())
-        super().__init__(*keys, region_name=HOME_REGION, botocore_session=botocore_session)
+        super().__init__(*keys, token, region_name=HOME_REGION, botocore_session=botocore_session)
         self._transport, self._clock, self._random = transport, clock, random_source
         self._call = threading.local()
         # The event before sending does not carry the client's configuration.

@@ -32,6 +32,7 @@ from localcloud.hosts.simulated import ShutdownReader, SimulatedHosts
 from localcloud.sagemaker.runs.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
+from localcloud.simulation.scheduled_calls import in_process_caller
 
 if TYPE_CHECKING:
     import boto3
@@ -202,8 +203,9 @@ class InMemoryCloud:
 
         specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
         self.jobs = SimulatedExecutor(self.clock)
+        call = in_process_caller(self._send, self.clock)
         parts = CloudParts(
-            environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort(), self.jobs
+            environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort(), self.jobs, call
         )
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change.append(self._count)

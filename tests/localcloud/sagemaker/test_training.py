@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tests.support.localcloud.clients import error_code, error_of
+from tests.support.localcloud.clients import boto, error_code, error_of
 from tests.support.localcloud.training_lab import BUCKET, TrainingLab, channel, statuses
 
 REPORT = """
@@ -136,3 +138,17 @@ def test_requests_are_refused_as_the_service_model_says(lab: TrainingLab, change
     code, _, text = error_of(lab.sagemaker.create_training_job, **request)
     assert code == "ValidationException"
     assert message in text
+
+
+def test_a_role_is_passed_by_those_who_may_only(cloud: dict[str, str], lab: TrainingLab) -> None:
+    iam = boto(cloud, "iam")
+    iam.create_user(UserName="passes-none")
+    statement = {"Effect": "Allow", "Action": "sagemaker:*", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="passes-none", PolicyName="all", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="passes-none")["AccessKey"]
+    keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+    client = boto({**cloud, **keys}, "sagemaker")
+    code, _, message = error_of(client.create_training_job, **lab.request("lab-passes", ""))
+    assert code == "AccessDeniedException"
+    assert f"is not authorized to perform: iam:PassRole on resource: {lab.role}" in message
