@@ -19,8 +19,12 @@ def http_caller(url: str) -> Caller:
         from botocore import xform_name
         from botocore.config import Config
 
-        keys = {name.lower(): value for name, value in due.credentials.items()}
-        session: Any = boto3.Session(**keys, region_name=due.region)
+        session: Any = boto3.Session(
+            due.credentials["AWS_ACCESS_KEY_ID"],
+            due.credentials["AWS_SECRET_ACCESS_KEY"],
+            due.credentials["AWS_SESSION_TOKEN"],
+            region_name=due.region,
+        )
         config = Config(proxies={}, retries={"total_max_attempts": 1})
         client = session.client(due.service, endpoint_url=url, config=config)
         client.meta.events.register("before-sign", mark_as_platform)
