@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, ecr
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.sagemaker.managed import ManagedLog, ManagedSweep
+from orchestrator.aws.sagemaker.training import TrainingJobs
+from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.aws.storage import s3
 from orchestrator.aws.storage.result_store import S3ResultStore
 from orchestrator.aws.storage.unfinished import Unfinished
@@ -43,13 +47,17 @@ from orchestrator.services.cluster import ClusterService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.services.notebooks import NotebookService
+from orchestrator.services.runs import RunService
+from orchestrator.services.sagemaker import SageMakerService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 from orchestrator.services.storage import StorageService
+from orchestrator.services.training_runs import TrainingRuns
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.config.settings import Settings
     from orchestrator.jobs.scripts.script_job import JobSource
+    from orchestrator.jobs.spec import JobSpec
 
 
 def default_home() -> Path:
@@ -67,6 +75,8 @@ class Session:
 
     :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
     :ivar jobs: install, start, follow, list, cancel and fetch.
+    :ivar sagemaker: training jobs.
+    :ivar runs: runs of both, wherever they run.
     :ivar hosts: usage, commands and tunnels, on any host.
     :ivar notebooks: JupyterLab on a host.
     :ivar storage: files and folders to S3 and back.
@@ -98,12 +108,16 @@ class Session:
         timings = PhaseTimings(self.context)
         # The checks of the job are requested at every plan: its folder may change in between.
         self.ssh_config = self._ssh_config(home / "ssh")
-        self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep)
+        managed = self._managed()
+        self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep, managed)
         self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
         unfinished = Unfinished(home / "transfers", self.context.journal)
         self.storage = StorageService(clients, unfinished, on_event)
+        training_runs = TrainingRuns(self.context, managed.log, runs, lambda: managed.is_used)
+        self.sagemaker = SageMakerService(self.context, managed.log, runs, self._load_upload)
+        self.runs = RunService(self.jobs, training_runs)
         self.notebooks = NotebookService(
             self.inventory,
             self.context.ssh,
@@ -118,6 +132,22 @@ class Session:
         return SshConfigService(
             self.inventory, files, lambda: context.folder.name, clock=context.clock, on_event=context.on_event
         )
+
+    def _load_upload(self, job: JobSource | None = None) -> JobSpec:
+        """Read a job, with the files that must not, or may, be uploaded by the settings."""
+        return self.jobs.installs.allowing(self.jobs.load_job(job))
+
+    def _managed(self) -> ManagedSweep:
+        context, settings = self.context, self.settings.sagemaker
+        log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
+
+        def usd_per_hour(instance_type: str) -> Decimal | None:
+            price = context.managed_prices.per_hour(instance_type, Use.TRAINING)
+            return price.usd if price else None
+
+        kinds = [TrainingJobs(context.clients, lambda: context.cluster_id, usd_per_hour)]
+        is_configured = bool(settings.role or settings.sagemaker_bucket)
+        return ManagedSweep(kinds, log, context.clock, is_configured=is_configured)
 
     def _job_checks(self, job: JobSource | None = None) -> preflight.Checks:
         # Handed in as functions: a cluster is launched without knowing what a job is.

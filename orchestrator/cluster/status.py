@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.aws.ec2.instances import Instance
+from orchestrator.aws.sagemaker.managed import NO_MANAGED, ManagedSurvey
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
@@ -68,6 +69,7 @@ class ClusterStatus:
     :param same_role: what was launched with the caller's role, but not as this owner.
     :param owner_id: tells the caller apart from others behind one role; empty where it is not needed.
     :param owner_id_problem: why there is none although it is needed.
+    :param managed: what SageMaker bills for the cluster besides.
     """
 
     cluster: str
@@ -81,6 +83,7 @@ class ClusterStatus:
     same_role: tuple[SameRoleOwner, ...] = ()
     owner_id: str = ""
     owner_id_problem: str = ""
+    managed: ManagedSurvey = NO_MANAGED
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:
@@ -91,6 +94,11 @@ class ClusterStatus:
     def usd_per_hour(self) -> Decimal | None:
         """USD per hour of all that are up; None if a price is unknown."""
         return cost.total(instance.usd_per_hour for instance in self.up)
+
+    @property
+    def billed_usd_per_hour(self) -> Decimal | None:
+        """USD per hour of all that are up, and of managed resources; None if a price is unknown."""
+        return cost.total([self.usd_per_hour, self.managed.usd_per_hour])
 
     @property
     def stopped(self) -> tuple[InstanceStatus, ...]:

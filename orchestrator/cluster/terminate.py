@@ -13,6 +13,7 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.identity import ClusterId, named_cluster_id
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S
+from orchestrator.aws.sagemaker.managed import NOTHING_ENDED, ManagedEndReport
 from orchestrator.aws.storage.unfinished import open_uploads
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
@@ -49,6 +50,7 @@ class TerminateReport:
     :param same_role: what was launched with the caller's role, but not as this owner; it is never touched unasked.
     :param unfinished_uploads: S3 URLs of uploads that this computer began and did not complete: their parts are billed.
     :param may_be_own: True if nothing on this computer tells whether some of that is the caller's.
+    :param managed: what SageMaker billed for the cluster besides.
     """
 
     instances: tuple[InstanceResult, ...]
@@ -65,6 +67,7 @@ class TerminateReport:
     may_be_own: bool = False
     started_in: Mapping[str, str] = field(default_factory=dict)
     unfinished_uploads: tuple[str, ...] = ()
+    managed: ManagedEndReport = NOTHING_ENDED
 
     @property
     def terminated_ids(self) -> tuple[str, ...]:
@@ -86,7 +89,8 @@ class TerminateReport:
         ]
         resources = () if self.untouched else tuple(_resources(self.group_state, self.key_state))
         same_role = map(_same_role, self.same_role) if self.may_be_own else ()
-        return (*instances, *resources, *self.unconfirmed, *map(_elsewhere, self.elsewhere), *same_role)
+        others = (*self.unconfirmed, *self.managed.remaining, *map(_elsewhere, self.elsewhere), *same_role)
+        return (*instances, *resources, *others)
 
 
 class Terminator:

@@ -72,6 +72,28 @@ def resource_id(prefix: str) -> ValueType:
     return text(f"{prefix}-([0-9a-f]{{8}}|[0-9a-f]{{17}})", f"{prefix}- and 8 or 17 hexadecimal digits")
 
 
+def resource_ids(prefix: str) -> ValueType:
+    """Return the type of a list of EC2 ids, separated by commas."""
+    item = resource_id(prefix)
+    return ValueType("ids, ...", lambda value: ", ".join(item.parse(word) for word in _split_list(value)))
+
+
+def role() -> ValueType:
+    """Return the type of an IAM role: its name or ARN."""
+    arn = r"arn:[a-z-]+:iam::[0-9]{12}:role/(\S+/)?[\w+=,.@-]{1,64}"
+    return text(rf"[\w+=,.@-]{{1,64}}|{arn}", "a role's name or ARN")
+
+
+def bucket() -> ValueType:
+    """Return the type of a bucket's name: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html."""
+    return text(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "3 to 63 lower-case letters, digits, . or -")
+
+
+def managed_type() -> ValueType:
+    """Return the type of a SageMaker instance type; only its form is checked."""
+    return text(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", "ml.family.size, such as ml.m5.xlarge")
+
+
 def instance_profile() -> ValueType:
     """Return the type of an instance profile: its name or ARN."""
     name = r"[\w+=,.@-]{1,128}"

@@ -18,6 +18,7 @@ from orchestrator.config.options import (
     DiskSettings,
     InstallSettings,
     JobSettings,
+    SageMakerSettings,
     Settings,
     SshSettings,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "DiskSettings",
     "InstallSettings",
     "JobSettings",
+    "SageMakerSettings",
     "Secret",
     "Settings",
     "SshSettings",
@@ -68,6 +70,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending:
         disk=reader.read_section("disk", DiskSettings),
         install=reader.read_section("install", InstallSettings),
         job=reader.read_section("job", JobSettings),
+        sagemaker=reader.read_section("sagemaker", SageMakerSettings),
     )
     checks.check(reader, settings)
     settings = _absolute(settings, path, env)

@@ -71,7 +71,7 @@ class JobInstalls:
         """Return the installer of a job, for one host at a time."""
         options = self.settings.install
         login = self.registry_login(options, steps.images_to_pull(job, options))
-        plan = steps.install_plan(self._allowing(job), options, login, hashes_folder=self._hashes_folder)
+        plan = steps.install_plan(self.allowing(job), options, login, hashes_folder=self._hashes_folder)
         return replace(
             self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
         )
@@ -121,7 +121,7 @@ class JobInstalls:
 
         :param folder: of the run.
         """
-        plan = steps.run_plan(self._allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
+        plan = steps.run_plan(self.allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
         return replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
 
     def _missing(
@@ -164,7 +164,7 @@ class JobInstalls:
     def _hashes_folder(self) -> Path:
         return self.logs_folder().with_name("hashes")
 
-    def _allowing(self, job: JobSpec) -> JobSpec:
+    def allowing(self, job: JobSpec) -> JobSpec:
         """Return a job with the credentials that the user's config lets it upload, and the files that it does not."""
         settings = self.settings
         password = settings.install.registry_password_env

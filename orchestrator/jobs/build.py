@@ -16,6 +16,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.frameworks.registry import Framework
+from orchestrator.jobs.managed import options as managed_options
 from orchestrator.jobs.spec import JobSpec
 from orchestrator.jobs.tasks import JobLayout, Task
 
@@ -96,7 +97,11 @@ def build(spec: JobSpec, hosts: Sequence[Host], *, run_id: str, multi: bool, now
     framework, chosen = registry.find(spec.framework), tuple(hosts if multi else hosts[:1])
     command = spec.options.multi if multi else spec.options.single
     # The image's name is a digest of files: computed once here, not by every task.
-    layout = JobLayout(run_id, chosen, command, now, spec.resources, spec.env, spec.image)
+    env = dict(spec.env)
+    if hyperparameters := spec.training.hyperparameters:
+        command = managed_options.with_variable(command)
+        env[managed_options.VARIABLE] = managed_options.as_options(hyperparameters)
+    layout = JobLayout(run_id, chosen, command, now, spec.resources, env, spec.image)
     tasks, files = framework.plan_tasks(layout, multi=multi)
     dashboard_port = framework.dashboard_port(layout, multi=multi)
     return JobPlan(run_id, spec, multi, tuple(tasks), files, dashboard_port)

@@ -29,6 +29,8 @@ from orchestrator.config.schema import (
 from orchestrator.core import text_file
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.jobs.frameworks import registry
+from orchestrator.jobs.managed import options as managed_options
+from orchestrator.jobs.managed.options import NO_TRAINING, ServeOptions, TrainingSpec
 from orchestrator.jobs.tasks import ResourceOptions
 
 RUNTIMES = ("venv", "docker")
@@ -77,15 +79,10 @@ class JobOptions:
     exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")
 
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """Predictions of an endpoint, by the job's predict.py or by a server of its own."""
-
-    command: str = option("", command(), "server of SageMaker's /ping and /invocations; empty: predict.py is served.")
-    outputs: tuple[str, ...] = option((), text_lines(), "outputs that predictions need, or patterns; empty: all.")
-
-
-TABLES: schema.Tables = {"job": JobOptions, "resources": ResourceOptions, "serve": ServeOptions, "env": FREE_FORM}
+TABLES: schema.Tables = {
+    **{"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM},
+    **managed_options.TABLES,
+}
 
 
 @dataclass(frozen=True)
@@ -128,6 +125,7 @@ class JobSpec:
     allowed_files: tuple[str, ...] = ()
     withheld_files: tuple[Path, ...] = ()
     serve: ServeOptions = field(default_factory=ServeOptions)
+    training: TrainingSpec = NO_TRAINING
 
     @property
     def framework(self) -> str:
@@ -227,8 +225,10 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
     environment = _environment(reader)
     _check_job(reader, options, folder)
     _check_framework(reader, options, resources)
+    training = managed_options.read(reader)
     reader.raise_problems("Nothing was run.")
-    return JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path), serve=serve)
+    job = JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path), serve=serve)
+    return replace(job, training=training)
 
 
 def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:

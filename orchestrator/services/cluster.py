@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.sagemaker.managed import ManagedSweep
 from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
@@ -31,6 +33,7 @@ class ClusterService:
     :param timings: where the phases of a launch are recorded.
     :param job_checks: returns the checks of the job that `plan` makes beside its own.
     :param on_change: called after the running instances or their addresses may have changed.
+    :param managed: finds and ends what SageMaker bills for the cluster.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ClusterService:
         timings: PhaseTimings,
         job_checks: Callable[[], preflight.Checks],
         on_change: Callable[[], None],
+        managed: ManagedSweep,
     ) -> None:
         self.inventory = inventory
         self.context = inventory.context
@@ -47,6 +51,7 @@ class ClusterService:
         self.timings = timings
         self.job_checks = job_checks
         self.on_change = on_change
+        self.managed = managed
         # One tuple, replaced as a whole: the prompt's poller asks for the status in a thread of its own.
         self._names: tuple[float, list[str]] = (float("-inf"), [])
 
@@ -54,7 +59,7 @@ class ClusterService:
         """Return the cluster as it is now."""
         current = status.query(self.inventory)
         self._names = (self.context.clock.monotonic(), [instance.name for instance in current.instances])
-        return current
+        return replace(current, managed=self.managed.survey())
 
     def host_names(self) -> list[str]:
         """Return the names of the instances, at most 30 s old."""
@@ -123,10 +128,16 @@ class ClusterService:
         :raises UsageError: the owner has nothing there.
         """
         terminator = Terminator(self.inventory)
-        report = terminator.terminate_owner(owner) if owner else terminator.terminate_all(everywhere=everywhere)
+        report = terminator.terminate_owner(owner) if owner else self._terminate_own(terminator, everywhere=everywhere)
         self._forget_terminated(report)
         self.context.ssh.disconnect_all()
         return report
+
+    def _terminate_own(self, terminator: Terminator, *, everywhere: bool) -> TerminateReport:
+        # The requests first: a training job takes up to some minutes to end, in which the instances end as well.
+        self.managed.end_all(0)
+        report = terminator.terminate_all(everywhere=everywhere)
+        return replace(report, managed=self.managed.end_all())
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.

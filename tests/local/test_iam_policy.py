@@ -57,6 +57,9 @@ ELSEWHERE_SAGEMAKER = {
     "ecr:TagResource": "ECR asks for it on CreateRepository with tags",
     "iam:PassRole": "SageMaker asks for it on every call that names a role; there is no call of that name",
     "iam:TagRole": "IAM asks for it on CreateRole with tags",
+    "sagemaker:AddTags": "SageMaker asks for it on every call that creates something with tags",
+    "s3:ListBucket": "the permission of ListObjectsV2",
+    "s3:ListObjectsV2": "its permission is s3:ListBucket",
 }
 """The same for the policy for SageMaker."""
 

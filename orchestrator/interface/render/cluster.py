@@ -14,6 +14,7 @@ from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
 from orchestrator.interface.render import stopped, units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
+from orchestrator.interface.render.sagemaker import resources as managed
 from orchestrator.interface.render.styles import line, state
 from orchestrator.interface.render.units import columns, duration
 
@@ -26,6 +27,7 @@ def _(status: ClusterStatus, _now: datetime) -> Lines:
     # Shown without instances of one's own, too: they share the name, but TerminateAll() leaves them.
     problem = [f"  {status.owner_id_problem}"] if status.owner_id_problem else []
     others = [
+        *managed.listed(status.managed, status.at),
         *_not_yours(status.other_owners),
         *same_role(status.same_role),
         *other_settings(status.elsewhere),
@@ -123,10 +125,10 @@ def leaving(status: ClusterStatus, command: str) -> Lines:
     """
     running = len(status.up)
     if not running:
-        return stopped.left(status)
+        return [*stopped.left(status), *managed.left(status.managed)]
     still = f"{units.count(running, 'VM')} {'is' if running == 1 else 'are'} still running:"
     lines: Lines = [line(f"{still} {units.rate(status.usd_per_hour)}. ", _end(status))]
-    return [*lines, *stopped.left(status), f"To terminate from any shell:  {command}"]
+    return [*lines, *stopped.left(status), *managed.left(status.managed), f"To terminate from any shell:  {command}"]
 
 
 def prompt(label: str, status: ClusterStatus | None) -> str:
@@ -135,8 +137,10 @@ def prompt(label: str, status: ClusterStatus | None) -> str:
         return f"{label} [...]: "
     # The prompt is drawn once per input: it has to fit before anything that is typed.
     running, stopped_count = len(status.up), len(status.stopped)
-    price = f" {units.rate(status.usd_per_hour)}" if running else ""
+    managed_count = len(status.managed.resources)
+    price = f" {units.rate(status.billed_usd_per_hour)}" if running or managed_count else ""
     others = sum(other.count for other in status.elsewhere)
+    price = f", {managed_count} managed{price}" if managed_count else price
     rest = f"{f', {stopped_count} stopped' if stopped_count else ''}{f', {others} elsewhere' if others else ''}"
     return f"{label} [{running} up{price}{rest}]: "
 
@@ -238,6 +242,7 @@ def _untouched(report: TerminateReport) -> Lines:
 def _gone(report: TerminateReport) -> list[str]:
     names = [result.name for result in report.instances if result.state == "terminated"]
     gone = [f"{name} terminated" for name in names] if len(names) <= MANY else [f"{len(names)} VMs terminated"]
+    gone += managed.ended(report.managed)
     # Only what was there and is gone: not what a launch never came to create.
     resources = (("security group", report.group_state), ("key pair", report.key_state))
     return gone + [f"{resource} gone" for resource, outcome in resources if outcome == "gone"]
@@ -267,6 +272,7 @@ def _(status: ClusterStatus) -> Document:
         "elsewhere": document(status.elsewhere),
         "owner_id": status.owner_id,
         "same_role": document(status.same_role),
+        "managed": document(status.managed),
     }
 
 
@@ -308,6 +314,7 @@ def _(report: TerminateReport) -> Document:
         "started_in": document(report.started_in),
         "same_role": document(report.same_role),
         "unfinished_uploads": document(report.unfinished_uploads),
+        "managed": document(report.managed),
     }
 
 

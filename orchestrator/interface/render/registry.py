@@ -49,8 +49,8 @@ def load() -> None:
     # Late: --help can do without the records and all that they import.
     from orchestrator.interface import render
 
-    for module in pkgutil.iter_modules(render.__path__):
-        importlib.import_module(f"{render.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(render.__path__, f"{render.__name__}."):
+        importlib.import_module(module.name)
 
 
 @functools.singledispatch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
@@ -87,25 +88,51 @@ def confirm_launch(
     :param without_asking: the verb with its confirmation, for where no question can be asked.
     :raises UsageError: the answer was no, or no question can be asked.
     """
+    choice = Confirmation(question, without_asking, "Nothing was launched.", is_default_yes=plan.is_job_ready)
+    confirm(workspace, choice, yes=yes)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A question about a price.
+
+    :param question: without the answers.
+    :param without_asking: the verb with its confirmation, for where no question can be asked.
+    :param nothing: sentence for an answer that is no yes: ``Nothing was launched.``
+    :param is_default_yes: an empty line is a yes.
+    """
+
+    question: str
+    without_asking: NextStep
+    nothing: str
+    is_default_yes: bool = True
+
+
+def confirm(workspace: Workspace, choice: Confirmation, *, yes: bool) -> None:
+    """Ask whether to go on with what costs money.
+
+    :param yes: the user has confirmed already.
+    :raises UsageError: the answer was no, or no question can be asked.
+    """
     if yes or workspace.assume_yes:
         return
     # No terminal is no consent: a launch from a script would otherwise cost money unasked.
     unasked = UsageError(
-        "cannot ask for confirmation here. Nothing was launched.", fix=without_asking + " does not ask"
+        f"cannot ask for confirmation here. {choice.nothing}", fix=choice.without_asking + " does not ask"
     )
     if not workspace.console.is_interactive:
         raise unasked
-    default, choices = ("y", "[Y/n]") if plan.is_job_ready else ("n", "[y/N]")
+    default, choices = ("y", "[Y/n]") if choice.is_default_yes else ("n", "[y/N]")
     try:
-        answer = workspace.console.ask(f"  {question} {choices} ", default)
+        answer = workspace.console.ask(f"  {choice.question} {choices} ", default)
     except CannotAsk:
         raise unasked from None
     # Ctrl-D, too: an input that ended has not agreed.
     except (KeyboardInterrupt, EOFError):
-        raise Interrupted("Nothing was launched.") from None
+        raise Interrupted(choice.nothing) from None
     # Anything else is a no: a typing mistake must not cost money.
     if answer not in ("y", "yes"):
-        raise UsageError("Nothing was launched.")
+        raise UsageError(choice.nothing)
 
 
 @contextmanager

@@ -151,8 +151,8 @@ def run_job(
         return handle
     # Named from the first line if several hosts will print.
     main_tasks = sum("main" in roles for roles in handle.roles.values())
-    printer = LogPrinter(workspace.console, with_host=main_tasks > 1, progress=_progress(workspace))
-    return _watch(workspace, handle.run_id, printer, handle)
+    printer = LogPrinter(workspace.console, with_host=main_tasks > 1, progress=run_progress(workspace))
+    return watch(workspace, handle.run_id, printer, handle)
 
 
 @GROUP.verb(
@@ -169,24 +169,26 @@ def attach(workspace: Workspace, run: RunId = "") -> RunResult | RunHandle | Can
 
     run  its id, or the end of it (default: the newest).
     """
-    return _watch(workspace, run, LogPrinter(workspace.console, progress=_progress(workspace)))
+    return watch(workspace, run, LogPrinter(workspace.console, progress=run_progress(workspace)))
 
 
-def _progress(workspace: Workspace) -> RunProgress:
+def run_progress(workspace: Workspace) -> RunProgress:
+    """Return the progress of a run that is watched."""
     from orchestrator.interface.run_progress import RunProgress
 
     return RunProgress(workspace.console, workspace.clock)
 
 
-def _watch(
+def watch(
     workspace: Workspace, run: str, printer: LogPrinter, handle: RunHandle | None = None
 ) -> RunResult | RunHandle | CancelReport | None:
+    """Show a run until it ends, or is left or canceled after Ctrl-C."""
     session = workspace.session()
     began = workspace.clock.monotonic()
     while True:
         try:
             with printer.showing_progress():
-                result = session.jobs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
+                result = session.runs.follow(run, on_line=printer.listener(), on_hosts=printer.expect)
         except KeyboardInterrupt:
             # Lines that arrive meanwhile would scroll the question away.
             printer.pause()
@@ -238,7 +240,7 @@ def runs(workspace: Workspace) -> list[RunSummary]:
     from orchestrator.interface.render import runs
 
     try:
-        summaries = workspace.session().jobs.runs()
+        summaries = workspace.session().runs.runs()
     except UsageError as error:
         # Most likely no VM is up: the records of earlier runs are here.
         more = NextStep("History") + " lists the runs of this computer"
@@ -278,7 +280,7 @@ def logs(
     printer = LogPrinter(workspace.console, with_host=not host)
     print_line, lines = printer.listener(), []
     try:
-        output = workspace.session().jobs.logs(run, host=host, follow=follow)
+        output = workspace.session().runs.logs(run, host=host, follow=follow)
     except UsageError as error:
         error.fix = _logs_of_host(workspace, run) or error.fix
         raise
@@ -320,7 +322,7 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
 
     run  its id, or the end of it (default: the newest).
     """
-    report = workspace.session().jobs.cancel(run)
+    report = workspace.session().runs.cancel(run)
     show(workspace, report)
     again = NextStep("CancelJob", report.run_id) + " tries again"
     raise_if_failed(report.failed, "{hosts} could not be reached to cancel", fix=again)
@@ -367,7 +369,7 @@ def fetch(workspace: Workspace, run: RunId = "") -> RunRecord:
     run  its id, or the end of it (default: the newest).
     """
     with interruptible(workspace, "Nothing is lost.", FETCH + "  starts over"):
-        record = workspace.session().jobs.fetch(run)
+        record = workspace.session().runs.fetch(run)
     show(workspace, record)
     # After the results: what arrived is kept and recorded.
     raise_if_failed(record.failed, "not everything was received from {hosts}", fix=FETCH + " retries")

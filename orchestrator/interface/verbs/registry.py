@@ -80,8 +80,19 @@ def option_name(parameter: VerbParameter) -> str:
 
 def default_registry() -> VerbRegistry:
     """Return the verbs of this program. A new topic is one more module here."""
-    from orchestrator.interface.verbs import account, cluster, config, experiment, hosts, job_files, jobs, notebooks
+    from orchestrator.interface.verbs import (
+        account,
+        cluster,
+        config,
+        experiment,
+        hosts,
+        job_files,
+        jobs,
+        notebooks,
+        training,
+    )
     from orchestrator.interface.verbs import storage as data
+    from orchestrator.interface.verbs.sagemaker import training
 
-    modules = (cluster, jobs, experiment, hosts, notebooks, data, account, config, job_files)
+    modules = (cluster, jobs, experiment, training, hosts, notebooks, data, account, config, job_files)
     return VerbRegistry([module.GROUP for module in modules])

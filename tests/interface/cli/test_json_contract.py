@@ -15,6 +15,7 @@ from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
+from orchestrator.aws.sagemaker.managed import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
 from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.cluster.elsewhere import OtherCluster
@@ -50,11 +51,15 @@ from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
-    "usd_spent_range elsewhere owner_id same_role",
+    "usd_spent_range elsewhere owner_id same_role managed",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
-    "not_fetched started_in same_role unfinished_uploads",
+    "not_fetched started_in same_role unfinished_uploads managed",
+    ManagedSurvey: "resources problem",
+    ManagedResource: "kind name state type count usd_per_hour created ends",
+    ManagedEndReport: "ends left",
+    ManagedEnd: "resource error",
     SameRoleOwner: "owner session machines usd_per_hour",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",
     InstanceResult: "name id state error usd_per_hour_disk_each",

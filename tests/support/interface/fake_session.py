@@ -386,7 +386,7 @@ class FakeSession:
     def __init__(self, settings: Any, *, home: Path, runs: Path, on_event: EventHandler = ignore_event) -> None:
         state = FakeState(settings, home, runs, on_event)
         self.cluster = FakeCluster(state)
-        self.jobs = FakeJobs(state)
+        self.jobs = self.runs = FakeJobs(state)
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)
         self.storage = FakeStorage()

@@ -1,0 +1,243 @@
+"""Training jobs: created, described, listed and stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import errors
+from orchestrator.aws.sagemaker.managed import ManagedResource
+
+if TYPE_CHECKING:
+    from orchestrator.aws.client import Clients
+    from orchestrator.aws.identity import ClusterId
+
+ENDED = ("Completed", "Failed", "Stopped", "Deleting")
+LISTED_DAYS = 29
+"""A training job runs for 28 days at most."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A secondary status of a job and its time.
+
+    :param status: such as ``Starting``, ``Downloading``, ``Training``; AWS's list is subject to change.
+    """
+
+    status: str
+    message: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A training job as SageMaker describes it.
+
+    :param status: InProgress, Completed, Failed, Stopping or Stopped.
+    :param phases: secondary statuses in order.
+    :param reason: of a failure; empty without one.
+    :param billable_s: seconds that are billed for each instance; None before the end.
+    :param training_s: seconds of use of each instance; more than billed ones on spot instances.
+    :param warm_pool: Available, InUse, Reused or Terminated; empty without a warm pool.
+    """
+
+    name: str
+    arn: str
+    status: str
+    secondary: str
+    instance_type: str
+    count: int
+    created_at: datetime
+    phases: tuple[Phase, ...] = ()
+    reason: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    billable_s: int | None = None
+    training_s: int | None = None
+    is_spot: bool = False
+    max_runtime_s: int = 0
+    model_url: str = ""
+    output_url: str = ""
+    warm_pool: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if its status changes no more."""
+        return self.status in ENDED
+
+
+def create(clients: Clients, request: Mapping[str, Any]) -> str:
+    """Create a training job and return its ARN.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    with clients.translate_errors(f"creating the training job {request['TrainingJobName']}"):
+        response = clients.service("sagemaker").create_training_job(**request)
+    return str(response["TrainingJobArn"])
+
+
+def find(clients: Clients, name: str) -> TrainingJob | None:
+    """Return a training job; None if there is none of this name.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    with clients.translate_errors(f"looking up the training job {name}"):
+        try:
+            response = clients.service("sagemaker").describe_training_job(TrainingJobName=name)
+        except errors.error_types() as error:
+            if _is_missing(error):
+                return None
+            raise
+    return _job(response)
+
+
+def _is_missing(error: Exception) -> bool:
+    code, message = errors.code_of(error), errors.message_of(error).lower()
+    return code == "ResourceNotFound" or (code == "ValidationException" and "not f" in message)
+
+
+def stop(clients: Clients, name: str) -> None:
+    """Request the end of a training job: its container gets 120 s; one that has ended already is no error.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    with clients.translate_errors(f"stopping the training job {name}"):
+        try:
+            clients.service("sagemaker").stop_training_job(TrainingJobName=name)
+        except errors.error_types() as error:
+            # AWS: "The request was rejected because the training job is in status Completed."
+            text = errors.message_of(error)
+            if not _is_missing(error) and not any(status in text for status in (*ENDED, "Stopping")):
+                raise
+
+
+def end_warm_pool(clients: Clients, name: str) -> None:
+    """End the warm pool of a training job.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    with clients.translate_errors(f"ending the warm pool of {name}"):
+        clients.service("sagemaker").update_training_job(
+            TrainingJobName=name, ResourceConfig={"KeepAlivePeriodInSeconds": 0}
+        )
+
+
+def names(clients: Clients, name_part: str, *, only_billed: bool = False) -> list[str]:
+    """Return the names of the jobs of the last four weeks, newest first.
+
+    :param name_part: text in their names.
+    :param only_billed: only those in progress, and those with a warm pool.
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    options = {
+        "NameContains": name_part,
+        "CreationTimeAfter": clients.clock.now() - timedelta(days=LISTED_DAYS),
+        "SortBy": "CreationTime",
+        "SortOrder": "Descending",
+    }
+    with clients.translate_errors("listing training jobs"):
+        pages = clients.service("sagemaker").get_paginator("list_training_jobs").paginate(**options)
+        summaries = [summary for page in pages for summary in page["TrainingJobSummaries"]]
+    return [item["TrainingJobName"] for item in summaries if not only_billed or _is_billed(item)]
+
+
+def _is_billed(summary: Mapping[str, Any]) -> bool:
+    warm_pool = (summary.get("WarmPoolStatus") or {}).get("Status", "")
+    return summary["TrainingJobStatus"] not in ENDED or warm_pool in ("Available", "InUse")
+
+
+def tags(clients: Clients, arn: str) -> list[Any]:
+    """Return the tags of a resource.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    with clients.translate_errors(f"reading the tags of {arn}"):
+        pages = clients.service("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+        return [tag for page in pages for tag in page["Tags"]]
+
+
+def name_prefix(cluster: str) -> str:
+    """Return the beginning of the names of a cluster's jobs."""
+    return f"stratus-{cluster}-"
+
+
+def _job(response: Mapping[str, Any]) -> TrainingJob:
+    resources, checkpoint = response.get("ResourceConfig", {}), response.get("OutputDataConfig", {})
+    phases = tuple(map(_phase, response.get("SecondaryStatusTransitions", ())))
+    return TrainingJob(
+        name=response["TrainingJobName"],
+        arn=response["TrainingJobArn"],
+        status=response["TrainingJobStatus"],
+        secondary=response.get("SecondaryStatus", ""),
+        instance_type=resources.get("InstanceType", ""),
+        count=resources.get("InstanceCount", 1),
+        created_at=response["CreationTime"],
+        phases=phases,
+        reason=response.get("FailureReason", ""),
+        started_at=response.get("TrainingStartTime"),
+        ended_at=response.get("TrainingEndTime"),
+        billable_s=response.get("BillableTimeInSeconds"),
+        training_s=response.get("TrainingTimeInSeconds"),
+        is_spot=bool(response.get("EnableManagedSpotTraining")),
+        max_runtime_s=response.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 0),
+        model_url=response.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
+        output_url=checkpoint.get("S3OutputPath", ""),
+        warm_pool=(response.get("WarmPoolStatus") or {}).get("Status", ""),
+        metrics={item["MetricName"]: float(item["Value"]) for item in response.get("FinalMetricDataList", ())},
+        hyperparameters=dict(response.get("HyperParameters", {})),
+    )
+
+
+def _phase(item: Mapping[str, Any]) -> Phase:
+    return Phase(item["Status"], item.get("StatusMessage", ""), item["StartTime"], item.get("EndTime"))
+
+
+@dataclass(frozen=True)
+class TrainingJobs:
+    """The cluster's training jobs in progress, as managed resources.
+
+    :param usd_per_hour: returns the price of one instance of a type; None if unknown.
+    """
+
+    clients: Clients
+    cluster_id: Callable[[], ClusterId]
+    usd_per_hour: Callable[[str], Decimal | None]
+    label: str = "training job"
+
+    def find(self) -> Sequence[ManagedResource]:
+        """Return the jobs that are billed, or about to be; a job that has ended counts as long as its warm pool is."""
+        own = self.cluster_id()
+        listed = names(self.clients, name_prefix(own.cluster), only_billed=True)
+        jobs = [job for job in (find(self.clients, name) for name in listed) if job is not None]
+        return [self._resource(job) for job in jobs if own.matches(tags(self.clients, job.arn))]
+
+    def _resource(self, job: TrainingJob) -> ManagedResource:
+        price = self.usd_per_hour(job.instance_type)
+        is_pool = job.has_ended
+        runtime = timedelta(seconds=job.max_runtime_s) if job.max_runtime_s else None
+        return ManagedResource(
+            kind=self.label,
+            name=job.name,
+            state=f"warm pool {job.warm_pool}" if is_pool else job.secondary or job.status,
+            type=job.instance_type,
+            count=job.count,
+            usd_per_hour=None if price is None else price * job.count,
+            created_at=job.created_at,
+            ends_at=(job.started_at or job.created_at) + runtime if runtime and not is_pool else None,
+        )
+
+    def end(self, name: str) -> None:
+        """Stop a job, or end its warm pool if it has ended."""
+        job = find(self.clients, name)
+        if job is None:
+            return
+        if job.has_ended:
+            end_warm_pool(self.clients, name)
+        elif job.status != "Stopping":
+            stop(self.clients, name)

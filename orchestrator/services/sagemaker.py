@@ -1,0 +1,342 @@
+"""Use cases on SageMaker: plan and start a training job of any job folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+
+from orchestrator.aws.sagemaker import artifacts, quotas, requests, roles, training, uses
+from orchestrator.aws.sagemaker import training_request as api
+from orchestrator.aws.sagemaker.managed import ManagedLog
+from orchestrator.aws.sagemaker.training_request import Channel, TrainingRequest
+from orchestrator.aws.sagemaker.uses import Use
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.config.access import left_out_warning
+from orchestrator.core import cost
+from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
+from orchestrator.core.events import Event
+from orchestrator.core.journal import JournalEntry
+from orchestrator.install import training_code, upload
+from orchestrator.jobs import build, record
+from orchestrator.jobs.build import JobPlan
+from orchestrator.jobs.managed import options as managed_options
+from orchestrator.jobs.managed import records
+from orchestrator.jobs.runs import RunHandle
+from orchestrator.jobs.scripts.script_job import JobSource
+from orchestrator.jobs.spec import DataItem, JobSpec
+
+NO_BUCKET = "NoSuchBucket"
+
+
+@dataclass(frozen=True)
+class TrainingChoices:
+    """Choices for one training job; None or empty: as in the settings."""
+
+    job: JobSource | None = None
+    count: int | None = None
+    instance_type: str = ""
+    is_spot: bool | None = None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """A training job before it is created: what, where, and its price.
+
+    :param usd_per_hour: of all instances, on demand; None if unknown.
+    :param price_source: where the price is from.
+    :param max_cost_usd: until its limit of time; None if the price is unknown.
+    :param creates_bucket: True if its bucket does not exist yet.
+    """
+
+    run_id: str
+    request: TrainingRequest
+    job: JobSpec
+    layout: JobPlan
+    local_data: Mapping[str, DataItem]
+    links: Mapping[str, str]
+    usd_per_hour: Decimal | None
+    price_source: str
+    bucket: str
+    creates_bucket: bool
+
+    @property
+    def max_cost_usd(self) -> Decimal | None:
+        """USD until its limit of time; less on spot instances."""
+        return cost.cost_for(self.usd_per_hour, self.request.max_runtime_s)
+
+    @property
+    def keep_usd(self) -> Decimal | None:
+        """USD of keeping its instances for another job, at most."""
+        return cost.cost_for(self.usd_per_hour, self.request.keep_alive_s)
+
+
+class SageMakerService:
+    """Training jobs of one cluster's name and owner.
+
+    :param load_job: reads a job; of the settings when None.
+    """
+
+    def __init__(
+        self,
+        context: ClusterContext,
+        log: ManagedLog,
+        runs_folder: Path,
+        load_job: Callable[[JobSource | None], JobSpec],
+    ) -> None:
+        self.context = context
+        self.clients = context.clients
+        self.log = log
+        self.runs_folder = runs_folder
+        self.load_job = load_job
+
+    # -- plan
+
+    def plan(self, choices: TrainingChoices) -> TrainingPlan:
+        """Look up and check what a training job needs, and its price; nothing is changed.
+
+        :raises StratusError: the job cannot run there.
+        """
+        settings = self.context.settings.sagemaker
+        job = self._job(choices)
+        count = choices.count or settings.training_instances
+        instance_type = choices.instance_type or settings.training_instance_type
+        uses.check_instance_type(self.clients, instance_type, Use.TRAINING)
+        layout = self._layout(job, count)
+        image = self._image(job, instance_type)
+        prices = self.context.managed_prices
+        is_spot = settings.training_spot if choices.is_spot is None else choices.is_spot
+        bucket = settings.sagemaker_bucket or artifacts.default_bucket(
+            self.context.identity.account, self.clients.region
+        )
+        problem, quota, _ = self.clients.in_parallel(
+            partial(artifacts.bucket_problem, self.clients, bucket),
+            partial(quotas.query, self.clients, instance_type, count, Use.TRAINING, spot=is_spot),
+            partial(prices.refresh, [instance_type], Use.TRAINING),
+        )
+        self._check_limits(bucket, problem, quota)
+        price = prices.per_hour(instance_type, Use.TRAINING)
+        usd_per_hour = price.usd * count if price else None
+        channels, links, local_data = self._channels(job, count, f"s3://{bucket}/{self._prefix}")
+        run_url = f"s3://{bucket}/{self._prefix}/{layout.run_id}"
+        max_runtime_s = self._max_runtime_s(job, usd_per_hour)
+        request = TrainingRequest(
+            name=training.name_prefix(self.context.cluster_id.cluster) + layout.run_id,
+            role_arn=roles.execution_role_arn(self.clients, settings.role, self.context.cluster_id),
+            image=image,
+            channels=[Channel(api.CODE_CHANNEL, f"{run_url}/code/"), *channels],
+            output_url=run_url,
+            instance_type=instance_type,
+            count=count,
+            volume_gib=settings.volume_gib,
+            max_runtime_s=max_runtime_s,
+            max_wait_s=round(settings.spot_wait_hours * 3600) if is_spot else 0,
+            keep_alive_s=settings.keep_alive_minutes * 60,
+            hyperparameters=job.training.hyperparameters,
+            metrics=job.training.metrics,
+            checkpoint_url=f"{run_url}/checkpoints" if job.training.options.checkpoints else "",
+            subnets=_listed(settings.training_subnets),
+            security_groups=_listed(settings.training_security_groups),
+            tags=self._tags(layout.run_id),
+        )
+        requests.check(self.clients, "CreateTrainingJob", request.as_dict())
+        return TrainingPlan(
+            layout.run_id,
+            request,
+            job,
+            layout,
+            local_data,
+            links,
+            usd_per_hour,
+            price.source if price else "",
+            bucket,
+            creates_bucket=problem == NO_BUCKET,
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return f"stratus/{self.context.cluster_id.cluster}"
+
+    def _tags(self, run_id: str) -> list[Mapping[str, str]]:
+        return [*({"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags), _run_tag(run_id)]
+
+    def _job(self, choices: TrainingChoices) -> JobSpec:
+        job = self.load_job(choices.job)
+        for name, value in choices.hyperparameters.items():
+            if problem := managed_options.hyperparameter_problem(name, value):
+                raise UsageError(f"{name} = {value!r} {problem}", where="hyperparameters")
+        values = {**job.training.hyperparameters, **choices.hyperparameters}
+        return replace(job, training=replace(job.training, hyperparameters=values))
+
+    def _layout(self, job: JobSpec, count: int) -> JobPlan:
+        now, contained = self.context.clock.now(), training_code.in_container(job)
+        is_multi = count > 1 or not job.options.single
+        hosts = training_code.placeholder_hosts(count)
+        run_id = build.new_run_id(now)
+        return build.build(contained, hosts, run_id=run_id, multi=is_multi, now=now)
+
+    def _image(self, job: JobSpec, instance_type: str) -> str:
+        region, settings = self.clients.region, self.context.settings.sagemaker
+        image = job.options.image if job.runtime == "docker" else settings.training_image
+        if job.runtime == "docker" and not image:
+            image = f"{self.context.identity.account}.dkr.ecr.{region}.amazonaws.com/{job.built_image}"
+        image = image or api.default_image(region, instance_type)
+        api.check_image(image, region)
+        return image
+
+    def _check_limits(self, bucket: str, problem: str, quota: quotas.SageMakerQuota) -> None:
+        problems: list[StratusError] = []
+        # A refusal is also the answer for a bucket that may be written to, but not listed: the upload decides.
+        if problem not in ("", NO_BUCKET, "AccessDenied"):
+            problems.append(CloudRefused("the bucket cannot be used", where=bucket, code=problem))
+        try:
+            quota.check(self.clients.region)
+        except CloudRefused as error:
+            problems.append(error)
+        NotReady.raise_if_any(problems)
+
+    def _max_runtime_s(self, job: JobSpec, usd_per_hour: Decimal | None) -> int:
+        """Return the limit of time by max_hours of the job, or of the settings, and by max_dollars."""
+        cluster = self.context.settings.cluster
+        hours = job.options.max_hours or cluster.max_hours
+        if cluster.max_dollars:
+            if usd_per_hour is None:
+                fix = "set [cluster] max_dollars = 0 to train without a cap"
+                raise UsageError("the price is unknown, so max_dollars cannot be kept", where="[cluster]", fix=fix)
+            hours = min(hours, cluster.max_dollars / float(usd_per_hour))
+        return max(1, min(round(hours * 3600), api.MAX_RUNTIME_S))
+
+    # -- data
+
+    def _channels(
+        self, job: JobSpec, count: int, base_url: str
+    ) -> tuple[list[Channel], dict[str, str], dict[str, DataItem]]:
+        """Return channels, channel -> name in the working directory, and URL -> local data to upload."""
+        channels: list[Channel] = []
+        local_data: dict[str, DataItem] = {}
+        for number, item in enumerate(job.data):
+            name = re.sub(r"[^A-Za-z0-9._-]", "-", item.name)[:48] + f"-{number}"
+            if item.is_s3:
+                url = self._s3_url(item)
+            else:
+                url = f"{base_url}/data/{job.name}/{job.data_id(item)}-{_data_upload(job, item).digest[:16]}/"
+                local_data[url] = item
+            options = job.training.options
+            channel = Channel(name, url, options.input_mode, is_sharded=options.distribution == "sharded")
+            if channel.is_sharded:
+                self._check_shards(job, item, channel, count)
+            channels.append(channel)
+        links = {channel.name: item.name for channel, item in zip(channels, job.data, strict=True)}
+        return channels, links, local_data
+
+    def _s3_url(self, item: DataItem) -> str:
+        _, key = artifacts.split_url(item.source)
+        keys = artifacts.first_keys(self.clients, item.source, 1)
+        if not keys:
+            raise UsageError("there are no objects with this prefix", where=item.source, fix="correct data in job.ini")
+        # A prefix is a beginning of text for SageMaker: data would match data2 as well.
+        return item.source if keys == [key] else item.source.rstrip("/") + "/"
+
+    def _check_shards(self, job: JobSpec, item: DataItem, channel: Channel, count: int) -> None:
+        if item.is_s3:
+            objects = len(artifacts.first_keys(self.clients, channel.url, count))
+        else:
+            objects = len(_data_upload(job, item).files)
+        if objects < count:
+            raise UsageError(
+                f"distribution = sharded leaves some instances without data: {objects} objects for {count}",
+                where=item.source,
+                fix="use fewer instances, or distribution = replicated in job.ini",
+            )
+
+    # -- start
+
+    def start(self, plan: TrainingPlan) -> RunHandle:
+        """Upload code and data, and create the training job; it runs without this computer.
+
+        :raises StratusError: SageMaker refused; nothing is billed then.
+        """
+        if plan.creates_bucket:
+            artifacts.create_bucket(self.clients, plan.bucket)
+        for url, item in plan.local_data.items():
+            self._upload_data(url, _data_upload(plan.job, item))
+        self._upload_code(plan)
+        self._create(plan)
+        folder = self.runs_folder / plan.run_id
+        now, request = self.context.clock.now(), plan.request
+        record.start_record(folder, plan.layout, self.context.settings, {}, now, {})
+        records.note(
+            folder,
+            name=request.name,
+            instance_type=request.instance_type,
+            count=request.count,
+            image=request.image,
+            spot=bool(request.max_wait_s),
+            usd_per_hour=cost.decimals(plan.usd_per_hour),
+            output=request.output_url,
+        )
+        return RunHandle(plan.run_id, plan.job.name, plan.layout.multi, plan.layout.roles, False, folder)
+
+    def _upload_data(self, url: str, data: upload.Upload) -> None:
+        self._report_left_out(data.left_out)
+        # Beside the prefix, so that no container gets it.
+        mark = url.rstrip("/") + ".complete"
+        if artifacts.first_keys(self.clients, mark, 1):
+            return
+        self._report(f"uploading {len(data.files)} files to {url}")
+        artifacts.upload(self.clients, url, {file.name: file.path for file in data.files})
+        artifacts.upload(self.clients, mark.rpartition("/")[0], {mark.rpartition("/")[2]: b""})
+
+    def _upload_code(self, plan: TrainingPlan) -> None:
+        code = training_code.pack(plan.job, plan.layout, plan.links, self.context.settings.install)
+        self._report_left_out(code.left_out)
+        artifacts.upload(self.clients, plan.request.channels[0].url, code.files)
+
+    def _create(self, plan: TrainingPlan) -> None:
+        request = plan.request
+        entry = self.log.record_intent(
+            "training", request.name, run=plan.run_id, type=request.instance_type, count=request.count
+        )
+        try:
+            arn = roles.when_assumable(self.context.clock, lambda: training.create(self.clients, request.as_dict()))
+        except CloudRefused:
+            self.log.record_ended([entry])
+            raise
+        except StratusError:
+            arn = self._find_created(entry, request.name)
+        self.log.record_created(entry, arn)
+
+    def _find_created(self, entry: JournalEntry, name: str) -> str:
+        """Return the ARN of a job whose creation was not answered.
+
+        :raises StratusError: it is not there; its entry stays open if that is not certain.
+        """
+        job = training.find(self.clients, name)
+        if job is not None:
+            return job.arn
+        self.log.record_ended([entry])
+        raise StratusError(f"SageMaker did not answer, and has no training job {name}", fix="try again")
+
+    def _report_left_out(self, names: Sequence[str]) -> None:
+        if names:
+            self.context.on_event(Event("", "code", "warning", text=left_out_warning(names)))
+
+    def _report(self, text: str) -> None:
+        self.context.on_event(Event("", "training", "progress", text=text))
+
+
+def _data_upload(job: JobSpec, item: DataItem) -> upload.Upload:
+    source = job.folder / item.source
+    return upload.scan("data", source, "", allowed=job.allowed_files, withheld=job.withheld_files)
+
+
+def _run_tag(run_id: str) -> Mapping[str, str]:
+    return {"Key": "stratus:run", "Value": run_id}
+
+
+def _listed(names: str) -> list[str]:
+    return names.replace(",", " ").split()

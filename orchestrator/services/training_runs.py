@@ -1,0 +1,381 @@
+"""Use cases on training jobs as runs: follow, list, cancel, fetch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+from orchestrator.aws.sagemaker import artifacts, training
+from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
+from orchestrator.aws.sagemaker.managed import ManagedLog
+from orchestrator.aws.sagemaker.training import TrainingJob
+from orchestrator.aws.sagemaker.uses import Use
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.core import cost
+from orchestrator.core.clock import Backoff
+from orchestrator.core.errors import HostError, JobFailed, UsageError, first_line
+from orchestrator.core.events import Event
+from orchestrator.core.host import Host
+from orchestrator.hosts.parallel import Outcome, Outcomes
+from orchestrator.jobs import record, results
+from orchestrator.jobs.managed import records
+from orchestrator.jobs.managed.records import TrainingRecord
+from orchestrator.jobs.managed.results import ArchiveUnpacker, LimitReached, write_log
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.results import Received
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RUN_ID, Run, RunResult, RunSummary, TaskState
+
+POLL = Backoff(first_s=0.2, longest_s=3.0, growth=1.3)
+STOP_TIMEOUT_S = 420.0
+"""A container gets 120 s between SIGTERM and SIGKILL, then its results are uploaded."""
+
+FOLLOW_TIMEOUT_S = 29 * 86400.0
+LOG_LAG_S = 1.0
+"""CloudWatch may show the last lines some time after the end."""
+
+TAIL_LINES = 10
+LISTED = 20
+EXIT_CODE = re.compile(r"exit code: (\d+)")
+STATES = {"Completed": "done", "Failed": "failed"}
+NOT_BILLED = cost.Bill(0.0, Decimal(0), Decimal(0))
+LIMITS = ("MaxRuntimeExceeded", "MaxWaitTimeExceeded")
+
+
+class TrainingRuns:
+    """Runs that are training jobs; implements `jobs.managed.runs.ManagedRuns`.
+
+    :param is_used: returns True if this computer, or the settings, use SageMaker.
+    """
+
+    def __init__(
+        self, context: ClusterContext, log: ManagedLog, runs_folder: Path, is_used: Callable[[], bool]
+    ) -> None:
+        self.context = context
+        self.clients = context.clients
+        self.clock = context.clock
+        self.log = log
+        self.runs_folder = runs_folder
+        self.is_used = is_used
+
+    # -- which runs
+
+    def find(self, run_id: str) -> str:
+        """Return the id of a training job's run; see `ManagedRuns.find`."""
+        known = records.run_ids(self.runs_folder, run_id)
+        if known and not run_id:
+            known = known[-1:]
+        matches = [name for name in known if records.load(self.runs_folder, name)]
+        if run_id in matches:
+            return run_id
+        if len(matches) > 1 and len(matches) == len(known):
+            raise UsageError(f"{run_id!r} matches several runs: {', '.join(matches)}")
+        if known or not run_id or not self.is_used():
+            return matches[0] if len(known) == 1 and matches else ""
+        # Of a run that was started from another computer this one has no record.
+        listed = [name for name in self._names() if name.endswith(run_id)]
+        return listed[0] if len(listed) == 1 else ""
+
+    def _names(self) -> list[str]:
+        """Return the ids of the cluster's training jobs of the last four weeks."""
+        prefix = training.name_prefix(self.context.cluster_id.cluster)
+        names = training.names(self.clients, prefix)
+        ids = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+        return [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
+
+    def runs(self) -> list[RunSummary]:
+        """Return the runs that are training jobs, oldest first; ended ones from their records."""
+        known = [records.load(self.runs_folder, run_id) for run_id in records.run_ids(self.runs_folder)]
+        local = {item.run_id: item for item in known if item is not None}
+        others = [run_id for run_id in self._names()[:LISTED] if run_id not in local] if self.is_used() else []
+        ids = sorted([*list(local)[-LISTED:], *others])
+        runs = [self._run_of(local.get(run_id) or self._unrecorded(run_id)) for run_id in ids]
+        return [run.summary for run in runs if run is not None]
+
+    def _run_of(self, item: TrainingRecord) -> Run | None:
+        job = training.find(self.clients, item.name)
+        return None if job is None else _run(item, job)
+
+    def _unrecorded(self, run_id: str) -> TrainingRecord:
+        return TrainingRecord(run_id, training.name_prefix(self.context.cluster_id.cluster) + run_id)
+
+    def _locate(self, run_id: str) -> tuple[TrainingRecord, TrainingJob]:
+        item = records.load(self.runs_folder, run_id) or self._unrecorded(run_id)
+        job = training.find(self.clients, item.name)
+        if job is None:
+            raise UsageError(f"SageMaker has no training job {item.name}", where=self.clients.region)
+        return item, job
+
+    # -- follow
+
+    def follow(
+        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None]
+    ) -> RunResult:
+        """Pass on a run's output and its changes of status until it ends; see `ManagedRuns.follow`."""
+        item, job = self._locate(run_id)
+        hosts = _hosts(item, job)
+        on_hosts(_main_hosts(item, job))
+        tails: dict[str, list[str]] = {host: [] for host in hosts}
+
+        def keep(host: str, line: str) -> None:
+            tails.setdefault(host, []).append(line)
+            del tails[host][:-TAIL_LINES]
+            on_line(host, line)
+
+        job = self._watch(item, keep)
+        self._note_end(item, job)
+        run = _run(item, job)
+        if run.state == "done":
+            return RunResult(run_id, run.job, run.seconds or 0.0)
+        self._fetch_after_failure(run_id)
+        raise self._failure(run, job, tails)
+
+    def _watch(self, item: TrainingRecord, on_line: Callable[[str, str], None]) -> TrainingJob:
+        """Pass on lines, and report each change of status, until the job has ended; return it then."""
+        reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}/")
+        shown = 0
+        while True:
+            for _ in self.clock.attempts(FOLLOW_TIMEOUT_S, POLL):
+                job = training.find(self.clients, item.name)
+                if job is None:
+                    raise UsageError(f"SageMaker has no training job {item.name} any more", where=self.clients.region)
+                news = len(job.phases) > shown
+                self._report_phases(job, shown)
+                shown = len(job.phases)
+                for host, line in reader.read():
+                    news = True
+                    on_line(host, line)
+                if job.has_ended:
+                    self._read_rest(reader, on_line)
+                    return job
+                if news:
+                    break
+
+    def _read_rest(self, reader: LogReader, on_line: Callable[[str, str], None]) -> None:
+        for _ in self.clock.attempts(LOG_LAG_S, POLL):
+            for host, line in reader.read():
+                on_line(host, line)
+
+    def _report_phases(self, job: TrainingJob, shown: int) -> None:
+        for phase in job.phases[shown:]:
+            text = f"{phase.status}: {phase.message}" if phase.message else phase.status
+            self.context.on_event(Event("", "training", "progress", text=text))
+
+    def _failure(self, run: Run, job: TrainingJob, tails: dict[str, list[str]]) -> JobFailed:
+        code = EXIT_CODE.search(job.reason)
+        status = int(code[1]) if code else None
+        message = _failure_message(run, job, status)
+        lines = next((tails[host] for host in run.main_hosts if tails.get(host)), [])
+        return JobFailed(
+            message,
+            exit_status=status,
+            where=f"{run.job} on SageMaker",
+            tail=lines,
+            fix=f"logs: {self.runs_folder / run.run_id / 'logs'}",
+            run_id=run.run_id,
+            state=run.state,
+        )
+
+    def _note_end(self, item: TrainingRecord, job: TrainingJob) -> None:
+        folder = self.runs_folder / item.run_id
+        record.note_end(folder, job.ended_at or self.clock.now())
+        # A warm pool is billed after the end of the job: it stays in the journal until it is gone.
+        if job.has_ended and not job.warm_pool:
+            self.log.record_ended_name(item.name)
+
+    def _fetch_after_failure(self, run_id: str) -> None:
+        """Fetch a failed run; errors are only reported, as the run's own is raised afterwards."""
+        try:
+            self.fetch(run_id)
+        except Exception as error:
+            self.context.on_event(Event("", "fetch", "warning", text=first_line(error)))
+
+    def logs(self, run_id: str, *, host: str, follow: bool) -> Iterator[tuple[str, str]]:
+        """Yield (host, line) of a run's output; see `ManagedRuns.logs`."""
+        item, job = self._locate(run_id)
+        if host and host not in _hosts(item, job):
+            raise UsageError(f"{run_id} did not run on {host}", fix=f"its hosts: {', '.join(_hosts(item, job))}")
+        reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}/")
+        for _ in self.clock.attempts(FOLLOW_TIMEOUT_S if follow else 0.0, POLL):
+            has_ended = job.has_ended
+            yield from ((name, line) for name, line in reader.read() if host in ("", name))
+            if has_ended:
+                return
+            job = self._locate(run_id)[1]
+
+    # -- cancel
+
+    def cancel(self, run_id: str) -> CancelReport:
+        """Stop a training job, and wait until it has ended."""
+        item, job = self._locate(run_id)
+        hosts = _hosts(item, job)
+        if job.has_ended:
+            return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, _state(job))
+        training.stop(self.clients, item.name)
+        for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
+            job = self._locate(run_id)[1]
+            if job.has_ended:
+                self._note_end(item, job)
+                return CancelReport(run_id, dict.fromkeys(hosts, 0), {})
+        error = HostError(f"still {job.secondary or job.status} after {STOP_TIMEOUT_S:.0f} s", where=item.name)
+        return CancelReport(run_id, {}, {item.name: error})
+
+    # -- fetch
+
+    def fetch(self, run_id: str) -> RunRecord:
+        """Fetch model, outputs and logs of a training job; complete its record."""
+        item, job = self._locate(run_id)
+        started = self.clock.monotonic()
+        folder = self.runs_folder / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        received = self._receive(item, job, folder)
+        self._note_facts(item, job, folder)
+        run = _run(item, job)
+        completed = record.complete_record(
+            folder,
+            run,
+            received,
+            self._bill(job),
+            seconds=self.clock.monotonic() - started,
+            fetched_at=self.clock.now(),
+        )
+        if job.has_ended:
+            self._note_end(item, job)
+        return completed
+
+    def _receive(self, item: TrainingRecord, job: TrainingJob, folder: Path) -> Outcomes[Received]:
+        options = self.context.settings.job
+        budget = results.fetch_budget(self.runs_folder, options.max_fetch_gib, options.max_fetch_files)
+        unpacker = ArchiveUnpacker(folder, _hosts(item, job), _main_hosts(item, job), budget)
+        error: Exception | None = None
+        try:
+            self._unpack(unpacker, job)
+        # Logs are worth writing all the same, and what was unpacked before is kept.
+        except (HostError, LimitReached) as problem:
+            error = problem
+        self._write_logs(item, job, folder)
+        first = Host(unpacker.hosts[0], "", "", 0, "", Path(), "", job.name)
+        return Outcomes([Outcome(first, None if error else unpacker.received, error, 0.0)])
+
+    def _unpack(self, unpacker: ArchiveUnpacker, job: TrainingJob) -> None:
+        base = f"{job.output_url.rstrip('/')}/{job.name}/output"
+        parts = (
+            (job.model_url or f"{base}/model.tar.gz", unpacker.model),
+            (f"{base}/output.tar.gz", unpacker.output),
+        )
+        for url, unpack in parts:
+            chunks = artifacts.chunks(self.clients, url)
+            if chunks is not None:
+                unpack(chunks)
+
+    def _write_logs(self, item: TrainingRecord, job: TrainingJob, folder: Path) -> None:
+        """Write what CloudWatch has of the logs that no archive brought: of jobs that run, or were killed."""
+        missing = [host for host in _main_hosts(item, job) if not (folder / f"logs/{host}.main.log").exists()]
+        if not missing:
+            return
+        lines: dict[str, list[str]] = {host: [] for host in missing}
+        for host, line in LogReader(self.clients, TRAINING_GROUP, f"{item.name}/").read():
+            if host in lines:
+                lines[host].append(line)
+        for host, listed in lines.items():
+            if listed:
+                write_log(folder, host, listed)
+
+    def _note_facts(self, item: TrainingRecord, job: TrainingJob, folder: Path) -> None:
+        records.note(
+            folder,
+            name=item.name,
+            status=job.status,
+            secondary_statuses=[phase.status for phase in job.phases],
+            reason=job.reason,
+            billable_seconds=job.billable_s,
+            training_seconds=job.training_s,
+            saved_percent=_saved_percent(job),
+            metrics=dict(job.metrics),
+            hyperparameters=dict(job.hyperparameters),
+            model=job.model_url,
+        )
+        records.note_timings(folder, _timings(job))
+
+    def _bill(self, job: TrainingJob) -> cost.Bill:
+        if job.billable_s is None and not job.started_at:
+            return NOT_BILLED
+        seconds = job.billable_s if job.billable_s is not None else _elapsed_s(job, self.clock.now())
+        price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING)
+        usd = cost.cost_for(price.usd if price else None, seconds * job.count)
+        # The disks of training instances have a price of their own, which is small and not in the price list.
+        return cost.Bill(seconds * job.count, usd, Decimal(0), "yes" if job.is_spot else "no")
+
+
+def _hosts(item: TrainingRecord, job: TrainingJob) -> tuple[str, ...]:
+    return tuple(item.roles or ()) or tuple(f"algo-{number}" for number in range(1, job.count + 1))
+
+
+def _main_hosts(item: TrainingRecord, job: TrainingJob) -> tuple[str, ...]:
+    # Without a record, the containers whose lines come have a main task.
+    return item.main_hosts or _hosts(item, job)
+
+
+def _state(job: TrainingJob) -> str:
+    if not job.has_ended:
+        return "running"
+    if job.secondary in LIMITS:
+        return "timeout"
+    return STATES.get(job.status, "cancelled")
+
+
+def _run(item: TrainingRecord, job: TrainingJob) -> Run:
+    """Return a training job as a run of hosts."""
+    state, hosts = _state(job), _hosts(item, job)
+    code = EXIT_CODE.search(job.reason)
+    exits = {"done": "0", "failed": code[1] if code else "1", "running": ""}
+    began, ended = _training_time(job)
+    main_hosts = _main_hosts(item, job)
+    tasks = tuple(
+        TaskState(host, "main", state == "running", exits.get(state, state), began, ended if job.has_ended else None)
+        for host in main_hosts
+    )
+    roles = item.roles or dict.fromkeys(hosts, ("main",))
+    return Run(item.run_id, item.job or job.name, "", len(hosts) > 1, roles, (), 0, tasks)
+
+
+def _training_time(job: TrainingJob) -> tuple[datetime | None, datetime | None]:
+    """Return begin and end of the job's own time: without waiting for instances, images and uploads."""
+    phases = [phase for phase in job.phases if phase.status == "Training"]
+    if phases:
+        return phases[0].started_at, phases[-1].ended_at or job.ended_at
+    return job.started_at or (job.ended_at and job.created_at), job.ended_at
+
+
+def _elapsed_s(job: TrainingJob, now: datetime) -> float:
+    return max(0.0, ((job.ended_at or now) - (job.started_at or now)).total_seconds())
+
+
+def _timings(job: TrainingJob) -> dict[str, float]:
+    """Return seconds per secondary status, those that have ended; the job's own time is added with its results."""
+    seconds: dict[str, float] = {}
+    for phase in job.phases:
+        if phase.ended_at and phase.status != "Training":
+            name = phase.status.lower()
+            seconds[name] = seconds.get(name, 0.0) + (phase.ended_at - phase.started_at).total_seconds()
+    return {name: value for name, value in seconds.items() if value > 0}
+
+
+def _saved_percent(job: TrainingJob) -> float | None:
+    if not job.is_spot or not job.training_s or job.billable_s is None:
+        return None
+    return round(100 * (1 - job.billable_s / job.training_s), 1)
+
+
+def _failure_message(run: Run, job: TrainingJob, status: int | None) -> str:
+    if run.state == "timeout":
+        return f"reached its limit of time ({job.secondary}) and was ended"
+    if run.state == "cancelled":
+        return "was cancelled"
+    # "AlgorithmError: , exit code: 1" tells nothing: the last lines do.
+    reason = re.sub(r"^\w+Error: *|,? *exit code: \d+$", "", job.reason.split("\n")[0]).strip(" ,")
+    prefix = f"failed (exit {status})" if status is not None else "failed"
+    return f"{prefix}: {reason}" if reason and "(exit" not in reason else prefix
