@@ -89,7 +89,6 @@ def default_registry() -> VerbRegistry:
         job_files,
         jobs,
         notebooks,
-        training,
     )
     from orchestrator.interface.verbs import storage as data
     from orchestrator.interface.verbs.sagemaker import training
