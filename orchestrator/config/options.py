@@ -217,8 +217,8 @@ TABLES: Tables = {
     "ssh": SshSettings,
     "disk": DiskSettings,
     "install": InstallSettings,
-    "job": JobSettings,
     "sagemaker": SageMakerSettings,
+    "job": JobSettings,
 }
 
 
