@@ -118,13 +118,13 @@ def warm_programs(scratch: Path, logins: Sequence[Sequence[str]], programs: Path
     return {name: [python, "-c", f"ROUNDS = {ROUNDS_WARM}\n{body}{WARM}"] for name, (python, body) in bodies.items()}
 
 
-def run(words: Sequence[str], scratch: Path) -> tuple[str, tuple[float, float]]:
+def run(arguments: Sequence[str], scratch: Path) -> tuple[str, tuple[float, float]]:
     """Run a program; return its output, and its wall and CPU seconds."""
     usage = scratch / "usage"
-    timed = [sys.executable, "-c", TIMER, str(usage), *words]
+    timed = [sys.executable, "-c", TIMER, str(usage), *arguments]
     finished = subprocess.run(timed, capture_output=True, text=True, timeout=600, cwd=scratch, check=False)
     if finished.returncode:
-        raise SystemExit(f"failed: {' '.join(words)[:300]}\n{finished.stdout[-1000:]}{finished.stderr[-2000:]}")
+        raise SystemExit(f"failed: {' '.join(arguments)[:300]}\n{finished.stdout[-1000:]}{finished.stderr[-2000:]}")
     wall_s, cpu_s = map(float, usage.read_text().split())
     return finished.stdout, (wall_s, cpu_s)
 
@@ -183,8 +183,8 @@ def main() -> int:
             seconds: dict[str, list[tuple[float, float]]] = {tool: [] for tool in tools}
             # In turns, so that a load of the computer falls on all of them.
             for _ in range(options.rounds):
-                for tool, words in tools.items():
-                    output, usage = run(words, scratch)
+                for tool, arguments in tools.items():
+                    output, usage = run(arguments, scratch)
                     wall, cpu = map(float, output.split()[-2:]) if kind == "warm" else usage
                     seconds[tool].append((wall, cpu))
             rows += report(kind, options.hosts, seconds)
