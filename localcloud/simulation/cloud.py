@@ -32,6 +32,8 @@ from localcloud.hosts.simulated import ShutdownReader, SimulatedHosts
 from localcloud.sagemaker.runs.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
+from localcloud.simulation import managed
+from localcloud.simulation.managed import LiveManaged
 from localcloud.simulation.scheduled_calls import in_process_caller
 
 if TYPE_CHECKING:
@@ -163,6 +165,10 @@ class InMemoryCloud:
         instances = self._cloud.lifecycle.instances.values()
         return [_describe(tracked) for tracked in instances if tracked.instance.state != "terminated"]
 
+    def live_managed(self) -> list[LiveManaged]:
+        """Return the jobs, warm pools and endpoints of SageMaker that bill now, of all owners."""
+        return managed.live(list(self._cloud.sagemaker.training.jobs.values()))
+
     def max_live_instances(self, owner: str | None = None) -> int:
         """Return the largest number of instances that existed at once; those shutting down do not count.
 
@@ -202,7 +208,7 @@ class InMemoryCloud:
             return self.hosts
 
         specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
-        self.jobs = SimulatedExecutor(self.clock)
+        self.jobs = SimulatedExecutor(environment)
         call = in_process_caller(self._send, self.clock)
         parts = CloudParts(
             environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort(), self.jobs, call

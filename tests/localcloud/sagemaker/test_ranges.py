@@ -44,7 +44,8 @@ def test_a_tuning_job_takes_hours_of_virtual_time(open_cloud: OpenCloud) -> None
     statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role = session.client("iam").create_role(RoleName="sm", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    sagemaker = session.client("sagemaker")
+    sagemaker, s3 = session.client("sagemaker"), session.client("s3")
+    s3.create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
     sagemaker.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="hours",
         HyperParameterTuningJobConfig={
@@ -68,7 +69,10 @@ def test_a_tuning_job_takes_hours_of_virtual_time(open_cloud: OpenCloud) -> None
     cloud.clock.sleep(600)
     described = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="hours")
     assert described["TrainingJobStatusCounters"]["InProgress"] == 2
+    assert {item.kind for item in cloud.live_managed()} == {"training job"}
     cloud.clock.sleep(2400)
+    assert cloud.live_managed() == []
+    assert len(s3.list_objects_v2(Bucket="bucket", Prefix="out/hours-")["Contents"]) == 6
     described = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="hours")
     children = sagemaker.list_training_jobs_for_hyper_parameter_tuning_job(HyperParameterTuningJobName="hours")
     values = [
