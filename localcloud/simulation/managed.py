@@ -1,4 +1,4 @@
-"""What bills in a simulated cloud's SageMaker: jobs, warm pools and endpoints."""
+"""Billing resources of a simulated cloud's SageMaker: jobs, warm pools and endpoints."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import json
 from tests.support.localcloud.clients import boto
 from tests.support.project import Project
 
-ROLE = "training-project"
+ROLE = "stratus-sagemaker-project"
 
 
 def prepare(project: Project) -> Project:
