@@ -37,6 +37,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostsFailed, StratusError, first_line
 from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.next_step import add_advice, join, replace_advice
+from orchestrator.hosts.tunnels import Tunnels
 from orchestrator.install import registry_login
 from orchestrator.install.needs import missing_needs
 from orchestrator.jobs import inputs
@@ -52,6 +53,7 @@ from orchestrator.services.sagemaker import SageMakerService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 from orchestrator.services.storage import StorageService
 from orchestrator.services.training_runs import TrainingRuns
+from orchestrator.services.tensorboard import TensorBoardService
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -80,6 +82,7 @@ class Session:
     :ivar hosts: usage, commands and tunnels, on any host.
     :ivar notebooks: JupyterLab on a host.
     :ivar storage: files and folders to S3 and back.
+    :ivar tensorboard: TensorBoard on a host.
     :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
     :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
@@ -110,7 +113,8 @@ class Session:
         self.ssh_config = self._ssh_config(home / "ssh")
         managed = self._managed()
         self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep, managed)
-        self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh")
+        self.tunnels = Tunnels(self.context.ssh, lambda: self.context.folder / "tunnels")
+        self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh", self.tunnels)
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
         unfinished = Unfinished(home / "transfers", self.context.journal)
@@ -121,11 +125,21 @@ class Session:
         self.notebooks = NotebookService(
             self.inventory,
             self.context.ssh,
+            self.tunnels,
             settings.install,
             on_event,
-            logs_folder=lambda: self.context.folder / "logs",
+            logs_folder=self._install_logs,
             job_name=lambda: self.jobs.load_job().name,
         )
+        self.tensorboard = self._tensorboard(on_event)
+
+    def _tensorboard(self, on_event: EventHandler) -> TensorBoardService:
+        ssh, install = self.context.ssh, self.settings.install
+        folder = self._install_logs
+        return TensorBoardService(self.inventory, ssh, self.tunnels, install, on_event, folder)
+
+    def _install_logs(self) -> Path:
+        return self.context.folder / "logs"
 
     def _ssh_config(self, folder: Path) -> SshConfigService:
         context, files = self.context, SshConfigFiles(folder, Path.home() / ".ssh/config")
@@ -173,6 +187,7 @@ class Session:
             on_spot_reclaim=self.cluster.record_spot_reclaims,
             environ=os.environ,
             result_store=S3ResultStore(self.context.clients),
+            tunnels=self.tunnels,
             instance_states=lambda: {instance.id: instance.state for instance in self.inventory.instances()},
         )
 

@@ -16,6 +16,7 @@ from orchestrator.services.jobs import JobService
 from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigService
 from orchestrator.services.storage import StorageService
+from orchestrator.services.tensorboard import TensorBoardService
 from orchestrator.session import Session, default_home
 from tests.support.simulated_project import SimulatedProject, simulate
 
@@ -66,6 +67,7 @@ API: dict[type, list[str]] = {
         "started_in(run_ids)",
     ],
     HostService: [
+        "open_tunnels()",
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",
         "ssh_command(name)",
         "tunnel(name, port)",
@@ -81,6 +83,9 @@ API: dict[type, list[str]] = {
         "list(text, options=None)",
         "sync(source, target, options=None)",
         "upload(path, target, options=None, *, by_time=False)",
+    TensorBoardService: [
+        "open(logs, name='', run_id='')",
+        "stop(name='')",
     ],
     SshConfigService: [
         "install()",

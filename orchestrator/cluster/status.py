@@ -14,6 +14,7 @@ from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.core import cost
 from orchestrator.core.cost import Amount
+from orchestrator.hosts.tunnels import OpenTunnel
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class ClusterStatus:
     :param owner_id: tells the caller apart from others behind one role; empty where it is not needed.
     :param owner_id_problem: why there is none although it is needed.
     :param managed: what SageMaker bills for the cluster besides.
+    :param tunnels: open tunnels of this computer's processes to its instances.
     """
 
     cluster: str
@@ -84,6 +86,7 @@ class ClusterStatus:
     owner_id: str = ""
     owner_id_problem: str = ""
     managed: ManagedSurvey = NO_MANAGED
+    tunnels: tuple[OpenTunnel, ...] = ()
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:

@@ -116,12 +116,21 @@ def install_plan(
 
 def notebook_plan(settings: InstallSettings) -> InstallPlan:
     """Return what a host needs to serve notebooks: JupyterLab, in an environment of its own."""
+    return _program_plan("jupyterlab", NOTEBOOK_ENVIRONMENT, NOTEBOOK_PACKAGES, settings)
+
+
+def tensorboard_plan(settings: InstallSettings) -> InstallPlan:
+    """Return what a host needs to show logs in TensorBoard, in an environment of its own."""
+    return _program_plan("tensorboard", ".tensorboard", "tensorboard>=2\n", settings)
+
+
+def _program_plan(name: str, environment: str, packages: str, settings: InstallSettings) -> InstallPlan:
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = read_user_file(settings.ca_bundle)
-    python = Step("python", "python.sh", (NOTEBOOK_ENVIRONMENT, "python3", "no"))
-    packages = _requirements_step(NOTEBOOK_ENVIRONMENT, NOTEBOOK_PACKAGES, "python3", settings, files)
-    return InstallPlan((python, replace(packages, name="jupyterlab")), files)
+    python = Step("python", "python.sh", (environment, "python3", "no"))
+    requirements = _requirements_step(environment, packages, "python3", settings, files)
+    return InstallPlan((python, replace(requirements, name=name)), files)
 
 
 def images_to_pull(spec: JobSpec, settings: InstallSettings) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.host_source import HostSource
 from orchestrator.hosts import commands, usage
-from orchestrator.hosts.tunnels import PortTunnel
+from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -22,8 +22,9 @@ class HostService:
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
     """
 
-    def __init__(self, source: HostSource, ssh: SshClient, ssh_folder: Path) -> None:
+    def __init__(self, source: HostSource, ssh: SshClient, ssh_folder: Path, tunnels: Tunnels) -> None:
         self.source = source
+        self.tunnels = tunnels
         self.ssh = ssh
         self.ssh_folder = ssh_folder
 
@@ -53,16 +54,13 @@ class HostService:
     def tunnel(self, name: str, port: int) -> PortTunnel:
         """Open a tunnel to a port on a host's loopback address; it makes a new connection when it has lost one.
 
-        :param port: the same on this computer, or a free one if another program has it or it needs root.
+        :param port: the same on this computer, or another one if a program has it or it needs root.
         """
-        from orchestrator.ssh import LOOPBACK, PortTaken
+        return self.tunnels.open(self.source.hosts([name])[0], port, port=port)
 
-        host = self.source.hosts([name])[0]
-        try:
-            tunnel = self.ssh.forward(host, port, target_address=LOOPBACK, local_port=port)
-        except PortTaken:
-            tunnel = self.ssh.forward(host, port, target_address=LOOPBACK)
-        return PortTunnel(host.name, port, tunnel.address, tunnel.port, tunnel.close)
+    def open_tunnels(self) -> tuple[OpenTunnel, ...]:
+        """Return the tunnels to this cluster that processes of this computer hold open."""
+        return self.tunnels.listed()
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of an OpenSSH session to a host, with its host key pinned."""

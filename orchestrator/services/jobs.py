@@ -17,7 +17,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
-from orchestrator.hosts.tunnels import Dashboard
+from orchestrator.hosts.tunnels import Dashboard, Tunnels
 from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport
 from orchestrator.install.job_installs import JobInstalls
@@ -66,6 +66,7 @@ class JobContext:
     registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
     on_spot_reclaim: Callable[[Sequence[str]], None]
     environ: Mapping[str, str] = field(repr=False)
+    tunnels: Tunnels
     instance_states: Callable[[], Mapping[str, str]] | None = None
     folder_list: Path | None = None
     result_store: ResultStore | None = None
@@ -297,7 +298,9 @@ class JobService:
                 f"{run.run_id} has no dashboard", fix=NextStep("RunMultiVMComputing") + f" of a {names} job has one"
             )
         (first,) = located.require_hosts(run.hosts[:1])
-        tunnel = self.ssh.forward(first, run.dashboard_port)
+        tunnel = self.context.tunnels.open(
+            first, run.dashboard_port, purpose="Dask dashboard", target_address="", port=DASHBOARD_PORT
+        )
         return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
     # -- shared steps

@@ -18,12 +18,12 @@ from orchestrator.install.installer import Installer
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
-    from orchestrator.ssh import SshClient, Tunnel
+    from orchestrator.hosts.tunnels import Tunnels
+    from orchestrator.ssh import SshClient
 
 FIRST_PORT = 8888
-"""Jupyter's usual port; the next ones are tried while another program of this computer has it."""
+"""Jupyter's usual port."""
 
-PORTS = 10
 AGAIN = NextStep("Jupyter")
 
 
@@ -61,6 +61,7 @@ class NotebookService:
 
     source: HostSource
     ssh: SshClient
+    tunnels: Tunnels
     settings: InstallSettings
     on_event: EventHandler
     logs_folder: Callable[[], Path]
@@ -80,7 +81,8 @@ class NotebookService:
         host = self._host(name)
         self._install(host)
         server = notebooks.start(self.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
-        tunnel = self._tunnel(host, server.port)
+        # From a port that stays the same if it can: the browser's page reconnects to it.
+        tunnel = self.tunnels.open(host, server.port, purpose="JupyterLab", port=FIRST_PORT)
         return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
 
     def stop(self, name: str = "") -> NotebookStop:
@@ -114,15 +116,3 @@ class NotebookService:
         self.source.all_ready()
         if outcomes.failed:
             raise HostsFailed("JupyterLab could not be installed", outcomes.errors, fix=AGAIN + " tries again")
-
-    def _tunnel(self, host: Host, port: int) -> Tunnel:
-        """Open a tunnel from a port that stays the same if it can: the browser's page reconnects to it."""
-        # Imported when needed: paramiko takes a third of a second.
-        from orchestrator.ssh import LOOPBACK, PortTaken
-
-        for local_port in range(FIRST_PORT, FIRST_PORT + PORTS):
-            try:
-                return self.ssh.forward(host, port, target_address=LOOPBACK, local_port=local_port)
-            except PortTaken:
-                continue
-        return self.ssh.forward(host, port, target_address=LOOPBACK)

@@ -54,11 +54,18 @@ class Tunnel:
             fix = "choose another port, or 0 for any free one"
             raise PortTaken(f"cannot listen on local port {local_port}: {reason}", fix=fix) from error
         self.port: int = self._server.server_address[1]
+        self._at_close: list[Callable[[], None]] = []
         self._accepting = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True)
         self._accepting.start()
 
+    def at_close(self, call: Callable[[], None]) -> None:
+        """Call a function, once, when the tunnel is closed."""
+        self._at_close.append(call)
+
     def close(self) -> None:
         """Stop listening, end all connections, and wait for their threads; may be called again."""
+        while self._at_close:
+            self._at_close.pop()()
         self._server.shutdown()
         self._server.server_close()
         self._server.end_connections()

@@ -108,6 +108,7 @@ SCRIPTS = {
     "limit.sh": ("{}", "{}"),
     "notify.sh": ("{}", "{}"),
     "results.sh": ("{}",),
+    "tensorboard.sh": ("start", "{}", "0", "{}", "{}"),
 }
 ELSEWHERE = {
     "alive.sh": "called by Horovod, without arguments",

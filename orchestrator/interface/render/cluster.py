@@ -12,6 +12,7 @@ from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
+from orchestrator.hosts.tunnels import OpenTunnel
 from orchestrator.interface.render import stopped, units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
 from orchestrator.interface.render.sagemaker import resources as managed
@@ -35,7 +36,13 @@ def _(status: ClusterStatus, _now: datetime) -> Lines:
     ]
     if not status.instances:
         return [_no_instances(status), *others]
-    return [*columns([cells(machine, status.at) for machine in status.instances]), line("  ", up(status)), *others]
+    machines = columns([cells(machine, status.at) for machine in status.instances])
+    return [*machines, line("  ", up(status)), *columns([_tunnel(tunnel) for tunnel in status.tunnels]), *others]
+
+
+def _tunnel(tunnel: OpenTunnel) -> Sequence[str]:
+    target = tunnel.purpose or f"port {tunnel.remote_port}"
+    return ["tunnel", f"{tunnel.address}:{tunnel.port}", f"{target} on {tunnel.host}", f"process {tunnel.pid}"]
 
 
 def _no_instances(status: ClusterStatus) -> Message:
@@ -273,6 +280,19 @@ def _(status: ClusterStatus) -> Document:
         "owner_id": status.owner_id,
         "same_role": document(status.same_role),
         "managed": document(status.managed),
+        "tunnels": document(status.tunnels),
+    }
+
+
+@document.register(OpenTunnel)
+def _(tunnel: OpenTunnel) -> Document:
+    return {
+        "host": tunnel.host,
+        "remote_port": tunnel.remote_port,
+        "purpose": tunnel.purpose,
+        "address": tunnel.address,
+        "port": tunnel.port,
+        "pid": tunnel.pid,
     }
 
 

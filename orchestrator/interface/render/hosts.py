@@ -16,6 +16,7 @@ from orchestrator.interface.render.styles import line
 from orchestrator.interface.render.units import columns
 from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
+from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 
 COMMAND_WIDTH = 60
 
@@ -214,3 +215,26 @@ def _(page: NotebookPage) -> Document:
 @document.register(NotebookStop)
 def _(stop: NotebookStop) -> Document:
     return {"host": stop.host, "ran": stop.ran}
+
+
+@lines.register(TensorBoardPage)
+def _(page: TensorBoardPage, _now: datetime) -> Lines:
+    return [
+        f"  TensorBoard of {page.logs} on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
+        line("  It continues on the VM.  ", NextStep("StopTensorBoard", host=page.host), "  ends it"),
+    ]
+
+
+@lines.register(TensorBoardStop)
+def _(stop: TensorBoardStop, _now: datetime) -> Lines:
+    return [f"  TensorBoard on {stop.host} {'ended' if stop.count else 'was not running'}"]
+
+
+@document.register(TensorBoardPage)
+def _(page: TensorBoardPage) -> Document:
+    return {"host": page.host, "logs": page.logs, "url": page.url}
+
+
+@document.register(TensorBoardStop)
+def _(stop: TensorBoardStop) -> Document:
+    return {"host": stop.host, "count": stop.count}

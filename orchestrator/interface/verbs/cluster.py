@@ -93,10 +93,16 @@ def _show_editor_links(workspace: Workspace, plan: LaunchPlan, report: LaunchRep
 def status(workspace: Workspace) -> ClusterStatus:
     """Show every VM: state, address, price, shutdown time.
 
+    Tunnels to them that this computer has open are listed, too.
+
     Costs  nothing.
     """
     # Works from the tags alone, as terminating does.
-    return show(workspace, workspace.session(files=False, only_ending=True).cluster.status())
+    session = workspace.session(files=False, only_ending=True)
+    current = session.cluster.status()
+    names = [instance.name for instance in current.up]
+    tunnels = tuple(tunnel for tunnel in session.hosts.open_tunnels() if tunnel.host in names)
+    return show(workspace, replace(current, tunnels=tunnels))
 
 
 OwnerName = Annotated[str, VerbParameter(metavar="ID")]

@@ -1,4 +1,4 @@
-"""Verbs on notebooks: JupyterLab on a VM, and notebooks that run there unattended."""
+"""Verbs on notebooks and pages: JupyterLab, notebooks that run unattended, TensorBoard, and the log of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.core.next_step import NextStep, join
 from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.interface.verbs.interaction import interruptible, show
 from orchestrator.interface.verbs.jobs import fetch, outcome_exit_code, run_job
-from orchestrator.interface.verbs.parameters import HostName, VerbParameter
+from orchestrator.interface.verbs.parameters import HostName, RunId, VerbParameter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
     from orchestrator.jobs.runner import CancelReport
     from orchestrator.jobs.runs import RunHandle
     from orchestrator.services.notebooks import NotebookPage, NotebookStop
+    from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 
-GROUP = VerbGroup("Notebooks")
+GROUP = VerbGroup("Notebooks and pages")
 
 JUPYTER = NextStep("Jupyter")
 EXECUTE = NextStep("Jupyter", "analysis.ipynb -p year 2024")
 NOTEBOOK = re.compile(r"\.ipynb(?=[\"']?(\s|$))")
 
+TENSORBOARD = NextStep("TensorBoard", "outputs/logs")
+
+Logs = Annotated[str, VerbParameter(metavar="FOLDER", positional=True, also_option=True)]
+RunOption = Annotated[str, VerbParameter(metavar="RUN", completes="run")]
 Host = Annotated[str, VerbParameter(metavar="HOST", positional=True, also_option=True, completes="host")]
 HostOrNotebook = Annotated[
     str, VerbParameter(metavar="HOST|NOTEBOOK", positional=True, also_option=True, completes="host")
@@ -157,3 +163,64 @@ def stop_jupyter(workspace: Workspace, host: Host = "") -> NotebookStop:
     host  its name (default: the first).
     """
     return show(workspace, workspace.session().notebooks.stop(host))
+
+
+@GROUP.verb(
+    "TensorBoard",
+    "tensorboard",
+    stays_open=True,
+    examples=(TENSORBOARD, NextStep("TensorBoard", "outputs/logs", run="k3", host="ml-1")),
+)
+def tensorboard(workspace: Workspace, logs: Logs = "", *, run: RunOption = "", host: HostName = "") -> TensorBoardPage:
+    """Show a run's logs in TensorBoard, through a tunnel.
+
+    TensorBoard is installed and started on the VM if it does not run. It continues there without this computer, on the
+    VM's loopback address. The tunnel stays open until you exit the shell; as a command, until Ctrl-C.
+
+    logs  folder in the run's working directory (default: outputs), or an absolute path on the VM.
+    run   its id, or the end of it (default: the newest on the VM).
+    host  its name (default: the first).
+
+    Costs  nothing beyond the VM's time.
+    """
+    logs = logs or "outputs"
+    if logs.startswith("-") or any(not letter.isprintable() for letter in logs):
+        raise UsageError(f"{logs!r}: not a folder on a VM", fix=TENSORBOARD)
+    if run and not run.replace("-", "").isalnum():
+        raise UsageError(f"{run!r}: not the id of a run", fix=NextStep("Runs") + "  lists them")
+    again = NextStep("TensorBoard", logs)
+    with interruptible(workspace, "The VM continues without this computer.", again + "  opens it"):
+        page = workspace.session().tensorboard.open(logs, host, run)
+    # The tunnel outlives this verb, but not the session.
+    workspace.close_later(page.close)
+    return show(workspace, page)
+
+
+@GROUP.verb("StopTensorBoard", "tensorboard", flag="--stop", examples=(NextStep("StopTensorBoard"),))
+def stop_tensorboard(workspace: Workspace, *, host: HostName = "") -> TensorBoardStop:
+    """End TensorBoard on a VM.
+
+    host  its name (default: the first).
+    """
+    return show(workspace, workspace.session().tensorboard.stop(host))
+
+
+@GROUP.verb("Screen", "screen", document=None, examples=(NextStep("Screen"), NextStep("Screen", "k3")))
+def screen(workspace: Workspace, run: RunId = "", *, host: HostName = "") -> None:
+    """Show the log of a run as it comes; Ctrl-C leaves it.
+
+    All its tasks: workers and schedulers, too. The run continues in any case; Attach() shows the main task alone, and
+    offers to cancel.
+
+    run   its id, or the end of it (default: the newest).
+    host  only this host's log.
+    """
+    printer = LogPrinter(workspace.console, with_host=not host)
+    print_line = printer.listener()
+    try:
+        for name, text in workspace.session().jobs.logs(run, host=host, follow=True):
+            print_line(name, text)
+    except KeyboardInterrupt:
+        printer.pause()
+        again = NextStep("Screen", *([run] if run else []))
+        workspace.console.print(["", "  Left; the run continues. " + again + " shows it again."])

@@ -32,7 +32,7 @@ from orchestrator.core.errors import Problem
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
-from orchestrator.hosts.tunnels import Dashboard, PortTunnel
+from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import json_output
@@ -47,11 +47,15 @@ from orchestrator.services.account import AccessReport, Cost
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
 from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
+from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
-    "usd_spent_range elsewhere owner_id same_role managed",
+    "usd_spent_range elsewhere owner_id same_role managed tunnels",
+    OpenTunnel: "host remote_port purpose address port pid",
+    TensorBoardPage: "host logs url",
+    TensorBoardStop: "host count",
     InstanceStatus: "name id type state zone address launched expires usd_per_hour usd_per_hour_disk_each spot stopped "
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
 from orchestrator.interface.console import Console
-from orchestrator.interface.verbs.notebooks import jupyter
+from orchestrator.interface.verbs.notebooks import jupyter, tensorboard
 from orchestrator.interface.workspace import Workspace
 
 
@@ -31,3 +31,18 @@ def test_an_option_that_does_not_fit_is_one_line(arguments: list[str], options: 
 
     assert "\n" not in caught.value.message
     assert "Jupyter(" in str(caught.value.fix)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (["-v"], {}, "'-v': not a folder on a VM"),
+        (["logs\nmore"], {}, "not a folder on a VM"),
+        ([], {"run": "k3/../x"}, "'k3/../x': not the id of a run"),
+    ],
+)
+def test_tensorboard_refuses_what_is_no_folder_or_run(
+    arguments: list[str], options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        tensorboard(Workspace(None, Console(), REAL_CLOCK), *arguments, **options)

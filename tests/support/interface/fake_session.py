@@ -38,7 +38,7 @@ from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import CommandOutput, CommandReport
-from orchestrator.hosts.tunnels import Dashboard, PortTunnel
+from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.cli import invocation, startup
@@ -53,6 +53,7 @@ from orchestrator.services.account import Cost
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
 from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
+from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 from tests.support.interface.example_plan import launch_plan
 
 PRICE = Decimal("0.365")
@@ -309,6 +310,9 @@ class FakeHosts:
         self.state.require_vms([name])
         return PortTunnel(name, port, "192.0.2.1", port, lambda: None)
 
+    def open_tunnels(self) -> tuple[OpenTunnel, ...]:
+        return ()
+
     def ssh_command(self, name: str) -> list[str]:
         self.state.require_vms([name])
         return [sys.executable, "-c", "import sys; print('on', sys.argv[1:])", name]
@@ -348,6 +352,20 @@ class FakeStorage:
 
     def abort(self, text: str = "") -> AbortReport:
         return AbortReport((UnfinishedUpload(text or "s3://b/a", "u1"),))
+
+
+class FakeTensorBoard:
+    """The TensorBoard service."""
+
+    def __init__(self, state: FakeState) -> None:
+        self.state = state
+
+    def open(self, logs: str, name: str = "", run_id: str = "") -> TensorBoardPage:
+        host = self.state.require_vms([name] if name else ())[0]
+        return TensorBoardPage(host, logs, "http://192.0.2.1:6006/", lambda: None)
+
+    def stop(self, name: str = "") -> TensorBoardStop:
+        return TensorBoardStop(self.state.require_vms([name] if name else ())[0], 1)
 
 
 class FakeSshConfig:
@@ -390,6 +408,7 @@ class FakeSession:
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)
         self.storage = FakeStorage()
+        self.tensorboard = FakeTensorBoard(state)
         self.ssh_config = FakeSshConfig(state)
         self.account = FakeAccount(self.cluster)
 

@@ -18,6 +18,7 @@ from orchestrator.core.cost import Bill
 from orchestrator.core.errors import UsageError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
+from orchestrator.hosts.tunnels import Tunnels
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.ssh import SshClient
 from tests.support.ssh.ssh_lab import Lab
@@ -131,6 +132,7 @@ def desktop(machines: Lab, tmp_path: Path) -> Iterator[Desktop]:
             registry_login=lambda options, images: None,
             on_spot_reclaim=lambda names: None,
             environ={},
+            tunnels=Tunnels(ssh, lambda: tmp_path / "tunnels"),
         )
         source = OwnMachines([machines.host(number) for number in range(MACHINES)])
         yield Desktop(tmp_path / "job", source, JobService(source, context), events)

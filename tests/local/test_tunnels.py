@@ -1,0 +1,136 @@
+"""Tunnels to VMs: TensorBoard through one, their list in Status, and a connection that is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from socket import create_server
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from orchestrator.core.errors import UsageError
+from orchestrator.session import Session
+from tests.support.localcloud.clients import wait_until
+from tests.support.localcloud.iam_enforcement import as_user
+from tests.support.paths import ROOT
+from tests.support.project import Project
+
+pytestmark = pytest.mark.slow
+
+WRITE_LOGS = """
+import os, time
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+writer = EventFileWriter(os.path.expanduser("~/stratus/runs/20261122-101112-abc/workdir/outputs/logs"))
+values = Summary(value=[Summary.Value(tag="loss", simple_value=1)])
+writer.add_event(Event(wall_time=time.time(), step=1, summary=values))
+writer.close()
+"""
+
+SERVE = """
+import http.server, os
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+open("pid", "w").write(str(os.getpid()))
+open("port.new", "w").write(str(server.server_port))
+os.replace("port.new", "port")
+server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A project with one VM."""
+    project = Project(tmp_path_factory.mktemp("tunnels"), "tn", cloud)
+    project.job("single = true\n")
+    with project.session() as session:
+        assert not session.cluster.launch(session.cluster.plan(1)).failed
+    yield project
+    with project.session("cleaner") as session:
+        assert session.cluster.terminate().remaining == ()
+
+
+@pytest.fixture
+def session(project: Project) -> Iterator[Session]:
+    with project.session() as session:
+        yield session
+
+
+def read(url: str) -> str:
+    """Return what an address answers."""
+    with build_opener(ProxyHandler({})).open(url, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def on_host(session: Session, command: str) -> str:
+    """Run a command on the VM; return its output."""
+    (output,) = session.hosts.run_command(command).hosts
+    return "\n".join(output.lines)
+
+
+def test_tensorboard_shows_the_logs_of_a_run_and_one_call_ends_it(session: Session) -> None:
+    with pytest.raises(UsageError, match="no run there yet"):
+        session.tensorboard.open("outputs/logs")
+    on_host(session, "mkdir -p ~/stratus/runs/20261122-101112-abc/workdir")
+    with pytest.raises(UsageError, match="outputs/logs: no such folder in run 20261122-101112-abc"):
+        session.tensorboard.open("outputs/logs")
+    on_host(session, f"~/stratus/venvs/.tensorboard/bin/python -c '{WRITE_LOGS}'")
+    page = session.tensorboard.open("outputs/logs", run_id="abc")
+    tags = wait_until(lambda: "loss" in read(f"{page.url}data/plugin/scalars/tags"))
+    again = session.tensorboard.open("outputs/logs")
+    listed = [(tunnel.purpose, tunnel.pid) for tunnel in session.hosts.open_tunnels()]
+    stops = [session.tensorboard.stop().count, session.tensorboard.stop().count]
+
+    assert tags
+    # The same one, through another tunnel.
+    assert {read_port(session, page.url), read_port(session, again.url)} == {read_port(session, page.url)}
+    assert page.url != again.url
+    assert listed == [("TensorBoard", os.getpid())] * 2
+    assert stops == [1, 0]
+
+
+def read_port(session: Session, url: str) -> int:
+    """Return the port on the VM that a page's tunnel leads to."""
+    port = int(url.rstrip("/").rpartition(":")[2])
+    return next(tunnel.remote_port for tunnel in session.hosts.open_tunnels() if tunnel.port == port)
+
+
+def test_status_lists_the_tunnels_of_another_process_until_it_is_killed(project: Project, session: Session) -> None:
+    base = [sys.executable, str(ROOT / "run_interface.py"), "--config", str(project.config)]
+    env = os.environ | as_user(project.env) | {"STRATUS_HOME": str(project.folder / "laptop")}
+    with closing(create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        command = [*base, "tunnel", "tn-0", str(port)]
+        with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=project.folder) as shell:
+            assert shell.stdout
+            shell.stdout.readline()
+            text = subprocess.run([*base, "status"], env=env, cwd=project.folder, capture_output=True, text=True).stdout
+            (tunnel,) = session.hosts.open_tunnels()
+            shell.send_signal(signal.SIGKILL)
+        left = session.hosts.open_tunnels()
+
+    assert (tunnel.host, tunnel.remote_port, tunnel.pid) == ("tn-0", port, shell.pid)
+    # Another port here, because a program has this one.
+    assert tunnel.port != port
+    assert f"tunnel  {tunnel.address}:{tunnel.port}  port {port} on tn-0  process {shell.pid}\n" in text
+    assert left == ()
+
+
+def test_a_tunnel_makes_a_new_connection_after_one_was_lost(session: Session) -> None:
+    on_host(session, f"echo '{SERVE}' >serve.py; echo 1 >x.json; setsid python3 serve.py >log 2>&1 </dev/null &")
+    port = wait_until(lambda: on_host(session, "cat port 2>/dev/null; true"))
+    tunnel = session.hosts.tunnel("tn-0", int(port))
+    url = f"http://{tunnel.address}:{tunnel.port}/x.json"
+    before = read(url)
+    (host,) = session.inventory.hosts([])
+    # As after the sleep of a laptop.
+    session.context.ssh.connect(host).transport.sock.close()
+    after = read(url)
+    on_host(session, "kill $(cat pid)")
+
+    assert (before, after) == ("1\n", "1\n")
