@@ -16,6 +16,9 @@ from orchestrator.core.host import Host
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient, Tunnel
 
+DASHBOARD_PORT = 8787
+"""Dask's usual port."""
+
 PORTS = 10
 """Local ports that are tried, from the wanted one on, before any free one is taken."""
 
@@ -112,6 +115,15 @@ class Tunnels:
         """Return the open tunnels of all processes of this computer, by local port."""
         tunnels = [_read(path) for path in self.folder().glob("*.json")]
         return tuple(sorted(filter(None, tunnels), key=lambda tunnel: tunnel.port))
+
+
+def open_dashboard(tunnels: Tunnels, host: Host, port: int) -> Dashboard:
+    """Open a tunnel to a Dask dashboard.
+
+    :param port: on the host's private address.
+    """
+    tunnel = tunnels.open(host, port, purpose="Dask dashboard", target_address="", port=DASHBOARD_PORT)
+    return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
 
 
 def _write(folder: Path, record: OpenTunnel) -> Callable[[], None]:

@@ -17,7 +17,7 @@ from orchestrator.core.host import Host
 from orchestrator.core.host_source import HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
-from orchestrator.hosts.tunnels import Dashboard, Tunnels
+from orchestrator.hosts.tunnels import Dashboard, Tunnels, open_dashboard
 from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport
 from orchestrator.install.job_installs import JobInstalls
@@ -298,10 +298,7 @@ class JobService:
                 f"{run.run_id} has no dashboard", fix=NextStep("RunMultiVMComputing") + f" of a {names} job has one"
             )
         (first,) = located.require_hosts(run.hosts[:1])
-        tunnel = self.context.tunnels.open(
-            first, run.dashboard_port, purpose="Dask dashboard", target_address="", port=DASHBOARD_PORT
-        )
-        return Dashboard(f"http://{tunnel.address}:{tunnel.port}/status", tunnel.close)
+        return open_dashboard(self.context.tunnels, first, run.dashboard_port)
 
     # -- shared steps
 

@@ -173,7 +173,11 @@ def bind(command: Command, verb: Verb, arguments: dict[str, Any]) -> tuple[list[
         argument for argument in command.arguments if argument.name not in taken and verb.flag not in argument.flags
     ]
     # argparse cannot refuse these: verbs that share a command share one parser, with the options of them all.
-    foreign = [argument.flags[-1] for argument in others if arguments.get(argument.name) != argument.default]
+    foreign = [
+        (argument.flags or (argument.metavar,))[-1]
+        for argument in others
+        if arguments.get(argument.name) != argument.default
+    ]
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for name, parameter in taken.items():

@@ -34,7 +34,7 @@ NOTEBOOK = re.compile(r"\.ipynb(?=[\"']?(\s|$))")
 
 TENSORBOARD = NextStep("TensorBoard", "outputs/logs")
 
-Logs = Annotated[str, VerbParameter(metavar="FOLDER", positional=True, also_option=True)]
+Logs = Annotated[str, VerbParameter(metavar="FOLDER", positional=True)]
 RunOption = Annotated[str, VerbParameter(metavar="RUN", completes="run")]
 Host = Annotated[str, VerbParameter(metavar="HOST", positional=True, also_option=True, completes="host")]
 HostOrNotebook = Annotated[
