@@ -83,6 +83,7 @@ API: dict[type, list[str]] = {
         "list(text, options=None)",
         "sync(source, target, options=None)",
         "upload(path, target, options=None, *, by_time=False)",
+    ],
     TensorBoardService: [
         "open(logs, name='', run_id='')",
         "stop(name='')",
