@@ -52,8 +52,8 @@ from orchestrator.services.runs import RunService
 from orchestrator.services.sagemaker import SageMakerService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 from orchestrator.services.storage import StorageService
-from orchestrator.services.training_runs import TrainingRuns
 from orchestrator.services.tensorboard import TensorBoardService
+from orchestrator.services.training_runs import TrainingRuns
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
