@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, ecr
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.sagemaker.managed import ManagedLog, ManagedSweep
+from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
+from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
+from orchestrator.aws.sagemaker.managed import ManagedKind, ManagedLog, ManagedSweep
 from orchestrator.aws.sagemaker.training import TrainingJobs
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.aws.storage import s3
@@ -45,6 +47,9 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runs import RunHandle
 from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
+from orchestrator.services.hosting.endpoints import EndpointService
+from orchestrator.services.hosting.models import RunModels
+from orchestrator.services.hosting.transforms import TransformService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.services.notebooks import NotebookService
@@ -78,6 +83,8 @@ class Session:
     :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
     :ivar jobs: install, start, follow, list, cancel and fetch.
     :ivar sagemaker: training jobs.
+    :ivar endpoints: models of runs, served by SageMaker.
+    :ivar transforms: batch transforms.
     :ivar runs: runs of both, wherever they run.
     :ivar hosts: usage, commands and tunnels, on any host.
     :ivar notebooks: JupyterLab on a host.
@@ -122,6 +129,9 @@ class Session:
         training_runs = TrainingRuns(self.context, managed.log, runs, lambda: managed.is_used)
         self.sagemaker = SageMakerService(self.context, managed.log, runs, self._load_upload)
         self.runs = RunService(self.jobs, training_runs)
+        models = RunModels(self.context, runs, self._load_upload)
+        self.endpoints = EndpointService(self.context, managed.log, models)
+        self.transforms = TransformService(self.context, managed.log, models)
         self.notebooks = NotebookService(
             self.inventory,
             self.context.ssh,
@@ -154,14 +164,16 @@ class Session:
     def _managed(self) -> ManagedSweep:
         context, settings = self.context, self.settings.sagemaker
         log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
-
-        def usd_per_hour(instance_type: str) -> Decimal | None:
-            price = context.managed_prices.per_hour(instance_type, Use.TRAINING)
-            return price.usd if price else None
-
-        kinds = [TrainingJobs(context.clients, lambda: context.cluster_id, usd_per_hour)]
+        types = ((TrainingJobs, Use.TRAINING), (Endpoints, Use.HOSTING), (TransformJobs, Use.TRANSFORM))
+        kinds: list[ManagedKind] = [
+            kind(context.clients, lambda: context.cluster_id, partial(self._managed_price, use)) for kind, use in types
+        ]
         is_configured = bool(settings.role or settings.sagemaker_bucket)
         return ManagedSweep(kinds, log, context.clock, is_configured=is_configured)
+
+    def _managed_price(self, use: Use, instance_type: str) -> Decimal | None:
+        price = self.context.managed_prices.per_hour(instance_type, use)
+        return price.usd if price else None
 
     def _job_checks(self, job: JobSource | None = None) -> preflight.Checks:
         # Handed in as functions: a cluster is launched without knowing what a job is.

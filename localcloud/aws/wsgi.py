@@ -32,6 +32,9 @@ Service = Callable[[str, Params, str], dict[str, Any]]
 _log = logging.getLogger(__name__)
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
 
+# SageMaker's runtime has paths in the place of actions.
+_INVOCATION = re.compile(r"/endpoints/[^/]+/(async-)?invocations")
+
 # Set by ``buffer_body`` on every request for the inner wrappers: action, service, region and access key of the
 # signature; empty without a signature.
 ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
@@ -117,6 +120,8 @@ def _action(environ: Environ, body: bytes) -> str:
     if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         # User data makes a body long; the action is at its beginning.
         return parse_qs(body[:200].decode("latin-1")).get("Action", ["-"])[0]
+    if match := _INVOCATION.fullmatch(environ["PATH_INFO"]):
+        return "InvokeEndpointAsync" if match[1] else "InvokeEndpoint"
     return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
 
 

@@ -135,9 +135,9 @@ class ClusterService:
 
     def _terminate_own(self, terminator: Terminator, *, everywhere: bool) -> TerminateReport:
         # The requests first: a training job takes up to some minutes to end, in which the instances end as well.
-        self.managed.end_all(0)
+        requested = self.managed.end_all(0)
         report = terminator.terminate_all(everywhere=everywhere)
-        return replace(report, managed=self.managed.end_all())
+        return replace(report, managed=self.managed.end_all().including(requested))
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.

@@ -94,7 +94,7 @@ class ModelServer:
         except (TransferError, tarfile.TarError, OSError) as error:
             raise StartFailed(f"Failed to download model data for container: {error}") from error
         addresses = {"model": self._address}
-        spec = ContainerSpec("model", self._folder, COMMAND, variables, addresses)
+        spec = ContainerSpec("model", self._folder, COMMAND, variables, addresses, read_only=("model",))
         self._container = self.site.engine.start(spec, lambda lines: self.on_output(lines))
         self._wait_until_ready(timeout_s)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -126,6 +126,13 @@ class ManagedEndReport:
     def remaining(self) -> tuple[str, ...]:
         """Everything that still exists, or may, in a line each."""
         return (*filter(None, (end.remaining for end in self.ends)), *self.unconfirmed)
+
+    def including(self, earlier: ManagedEndReport) -> ManagedEndReport:
+        """Return the report with what earlier requests have ended before this one looked."""
+        present = {_key(end.resource) for end in self.ends}
+        gone = [ManagedEnd(end.resource) for end in earlier.ends if _key(end.resource) not in present]
+        # What could not be looked up may still be there.
+        return self if self.unconfirmed else replace(self, ends=(*gone, *self.ends))
 
 
 NOTHING_ENDED = ManagedEndReport()

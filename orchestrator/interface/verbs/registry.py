@@ -91,7 +91,8 @@ def default_registry() -> VerbRegistry:
         notebooks,
     )
     from orchestrator.interface.verbs import storage as data
-    from orchestrator.interface.verbs.sagemaker import training
+    from orchestrator.interface.verbs.sagemaker import endpoints, training
 
-    modules = (cluster, jobs, experiment, training, hosts, notebooks, data, account, config, job_files)
+    groups = (cluster, jobs, experiment, training, endpoints)
+    modules = (*groups, hosts, notebooks, data, account, config, job_files)
     return VerbRegistry([module.GROUP for module in modules])

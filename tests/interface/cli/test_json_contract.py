@@ -44,6 +44,8 @@ from orchestrator.jobs.record import PastRun, RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
+from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
+from orchestrator.services.hosting.transforms import TransformResult
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
 from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
@@ -51,6 +53,9 @@ from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
+    EndpointStatus: "name mode state type count usd_per_hour created ends scaling reason",
+    EndpointEnd: "deleted",
+    TransformResult: "name state output objects seconds cost_usd",
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
     "usd_spent_range elsewhere owner_id same_role managed tunnels",
     OpenTunnel: "host remote_port purpose address port pid",

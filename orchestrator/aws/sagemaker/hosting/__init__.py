@@ -1,0 +1,1 @@
+"""Hosting on SageMaker: endpoints, their invocations and scaling, batch transforms."""

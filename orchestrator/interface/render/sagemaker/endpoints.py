@@ -1,0 +1,169 @@
+"""Text and JSON documents of endpoints, predictions and batch transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.aws.sagemaker.hosting.requests import Fleet
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.render import units
+from orchestrator.interface.render.registry import Document, Lines, document, lines
+from orchestrator.interface.render.styles import Styled, line
+from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus, Prediction
+from orchestrator.services.hosting.planning import DeployPlan
+from orchestrator.services.hosting.transforms import TransformPlan, TransformResult
+
+MAX_SHOWN = 20
+
+
+def plan_lines(plan: DeployPlan) -> Lines:
+    """Return what an endpoint is, and its price."""
+    request, fleet = plan.request, plan.request.fleet
+    return [
+        line(_heading("Deploy"), f"run {plan.model.short_id} of {plan.model.job.name} as {request.name}"),
+        line(_heading("On"), f"{_capacity(fleet)}, {fleet.mode}"),
+        line(_heading("Image"), request.image),
+        line(_heading("Role"), f"{request.role_arn.rpartition('/')[2]}   bucket {plan.model.bucket}"),
+        *_price(plan.usd_per_hour, plan.price_source, is_serverless=fleet.is_serverless),
+        *_end(plan),
+    ]
+
+
+def _heading(word: str) -> str:
+    return Styled(f"  {word:<6} ", "heading")
+
+
+def _capacity(fleet: Fleet) -> str:
+    if fleet.is_serverless:
+        return f"{fleet.memory_mb} MB, up to {units.count(fleet.concurrency, 'request')} at the same time"
+    return f"{fleet.count} x {fleet.instance_type}"
+
+
+def _price(usd_per_hour: Decimal | None, source: str, *, is_serverless: bool = False) -> Lines:
+    if is_serverless:
+        return [line(_heading("Price"), "by requests: nothing while there are none")]
+    if usd_per_hour is None:
+        return [line(_heading("Price"), Styled(units.UNKNOWN, "bad"))]
+    shown = f"   ({source})" if source else ""
+    return [line(_heading("Price"), Styled(units.rate(usd_per_hour), "money"), shown)]
+
+
+def _end(plan: DeployPlan) -> Lines:
+    if plan.max_hours:
+        return [f"         AWS deletes it after {units.duration(plan.max_hours * 3600)}, also if this computer is off."]
+    if plan.request.fleet.is_serverless:
+        return []
+    return [
+        line(
+            "         It is billed until ",
+            NextStep("DeleteEndpoint"),
+            " or ",
+            NextStep("TerminateAll"),
+            "; nothing else ends it. max_hours sets a limit.",
+        )
+    ]
+
+
+@lines.register(EndpointStatus)
+def _(status: EndpointStatus, now: datetime) -> Lines:
+    reason = [f"    {status.reason}"] if status.reason else []
+    return [*units.columns([_cells(status, now)]), *reason]
+
+
+def endpoint_lines(statuses: Sequence[EndpointStatus], now: datetime) -> Lines:
+    """Return a row for each endpoint."""
+    if not statuses:
+        return [line("  no endpoints. ", NextStep("Deploy"), " creates one.")]
+    return list(units.columns([_cells(status, now) for status in statuses]))
+
+
+def _cells(status: EndpointStatus, now: datetime) -> list[str]:
+    size = f"{status.count} x {status.type}" if status.type else "serverless"
+    scaling = f"scales {status.scaling[0]} to {status.scaling[1]}" if status.scaling else ""
+    since = f"since {units.clock(status.created_at, now)}" if status.created_at else ""
+    end = f"ends {units.clock(status.ends_at, now)}" if status.ends_at else ""
+    price = units.unit_price(status.usd_per_hour) if status.type else "by requests"
+    mode = status.mode if status.type else ""
+    return [status.name, status.state, mode, size, scaling, since, end, price]
+
+
+@document.register(EndpointStatus)
+def _(status: EndpointStatus) -> Document:
+    return {
+        "name": status.name,
+        "mode": status.mode,
+        "state": status.state,
+        "type": status.type,
+        "count": status.count,
+        "usd_per_hour": document(status.usd_per_hour),
+        "created": document(status.created_at),
+        "ends": document(status.ends_at),
+        "scaling": list(status.scaling) if status.scaling else None,
+        "reason": status.reason,
+    }
+
+
+@lines.register(EndpointEnd)
+def _(end: EndpointEnd, _now: datetime) -> Lines:
+    return [f"  {end.name} is deleted."]
+
+
+@document.register(EndpointEnd)
+def _(end: EndpointEnd) -> Document:
+    return {"deleted": end.name}
+
+
+def prediction_lines(prediction: Prediction, out: str) -> Lines:
+    """Return an answer, its first lines if it is long."""
+    size = units.count(len(prediction.content.body), "byte")
+    if out:
+        return [f"  {size} of {prediction.content.content_type} in {out}"]
+    value = prediction.value
+    if isinstance(value, dict) and value and all(hasattr(item, "shape") for item in value.values()):
+        return list(units.columns([[name, str(item.dtype), str(item.shape)] for name, item in value.items()]))
+    if hasattr(value, "shape"):
+        return [f"  {value.dtype} {value.shape}"]
+    if isinstance(value, bytes):
+        return [f"  {size} of {prediction.content.content_type}; out = FILE writes them"]
+    return _text_lines(value)
+
+
+def _text_lines(value: Any) -> Lines:
+    rows = value if isinstance(value, list) else str(value).splitlines()
+    shown: Lines = [f"  {row}" for row in rows[:MAX_SHOWN]]
+    return [*shown, f"  ... and {len(rows) - MAX_SHOWN:,} more"] if len(rows) > MAX_SHOWN else shown
+
+
+def transform_plan_lines(plan: TransformPlan) -> Lines:
+    """Return what a batch transform is, and its price."""
+    request = plan.request
+    more = " or more" if plan.objects == 1000 else ""
+    return [
+        line(_heading("Model"), f"run {plan.model.short_id} of {plan.model.job.name}"),
+        line(_heading("Input"), f"{plan.objects:,}{more} objects, {request.content_type}, {request.input_url}"),
+        line(_heading("Output"), f" {request.output_url}/"),
+        line(_heading("On"), f"{request.count} x {request.instance_type}"),
+        *_price(plan.usd_per_hour, plan.price_source),
+    ]
+
+
+@lines.register(TransformResult)
+def _(result: TransformResult, _now: datetime) -> Lines:
+    seconds = f" in {units.duration(result.seconds)}" if result.seconds is not None else ""
+    usd = f", {units.usd(result.cost_usd)}" if result.cost_usd is not None else ""
+    return [f"  {result.name}: {units.count(result.objects, 'object')}{seconds}{usd}", f"  {result.output_url}"]
+
+
+@document.register(TransformResult)
+def _(result: TransformResult) -> Document:
+    return {
+        "name": result.name,
+        "state": result.state,
+        "output": result.output_url,
+        "objects": result.objects,
+        "seconds": result.seconds,
+        "cost_usd": document(result.cost_usd),
+    }

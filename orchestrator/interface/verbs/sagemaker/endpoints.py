@@ -1,0 +1,338 @@
+"""Verbs on endpoints and batch transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.interaction import Confirmation, confirm, interruptible, show
+from orchestrator.interface.verbs.parameters import (
+    Consent,
+    JobOption,
+    RunId,
+    VerbParameter,
+    WholeNumber,
+    decimal_number,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.interface.workspace import Workspace
+    from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
+    from orchestrator.services.hosting.planning import DeployChoices, DeployPlan
+    from orchestrator.services.hosting.transforms import TransformResult
+
+GROUP = VerbGroup("Endpoints")
+
+LIST = NextStep("Endpoints")
+MODES = ("real-time", "serverless", "asynchronous")
+
+Mode = Annotated[str, VerbParameter(choices=MODES)]
+InstanceType = Annotated[str, VerbParameter(metavar="TYPE")]
+EndpointName = Annotated[str, VerbParameter(metavar="NAME", positional=True)]
+Hours = Annotated[float, VerbParameter(metavar="HOURS", parse=decimal_number)]
+Target = Annotated[float, VerbParameter(metavar="NUMBER", parse=decimal_number)]
+Data = Annotated[Any, VerbParameter(metavar="FILE")]
+MediaType = Annotated[str, VerbParameter(metavar="MEDIA-TYPE")]
+OutputFile = Annotated[str, VerbParameter(metavar="FILE")]
+Location = Annotated[str, VerbParameter(metavar="S3-PREFIX")]
+Count = Annotated[int, VerbParameter(metavar="N", parse=whole_number)]
+
+
+@GROUP.verb(
+    "Deploy",
+    "deploy",
+    examples=(
+        NextStep("Deploy", "k3"),
+        NextStep("Deploy", "k3", mode="serverless"),
+        NextStep("Deploy", "k3", instance_type="ml.m5.xlarge", count=2, max_hours=8),
+    ),
+    next_steps=(NextStep("Predict", "k3", "data.csv"), LIST, NextStep("DeleteEndpoint", "k3")),
+)
+def deploy(
+    workspace: Workspace,
+    run: RunId = "",
+    *,
+    job: JobOption = "",
+    name: str = "",
+    mode: Mode = "real-time",
+    instance_type: InstanceType = "",
+    count: Count = 1,
+    memory_mb: WholeNumber = 2048,
+    concurrency: WholeNumber = 5,
+    max_hours: Hours = 0.0,
+    yes: Consent = False,
+) -> EndpointStatus:
+    """Serve the model of a run on SageMaker.
+
+    Shows plan and price, asks, and waits until the endpoint is in service.
+
+    The job's folder has a predict.py with load(folder) and predict(model, data), or a server of its own; see
+    docs/endpoints.md.
+
+    run            a fetched run: its id, or the end of it (default: the newest).
+    job            its job folder (default: [job] run in the config file).
+    name           of the endpoint (default: job and end of the run's id).
+    mode           real-time: on instances; serverless: billed by requests; asynchronous: queued, answers in S3.
+    instance_type  such as ml.m5.large, the default; not for serverless.
+    count          how many instances.
+    memory_mb      serverless: 1024 to 6144 in steps of 1024.
+    concurrency    serverless: requests that are answered at the same time, at most 200.
+    max_hours      AWS deletes the endpoint after this time, also if this computer is off (default: never).
+    yes            do not ask for confirmation.
+
+    Costs  the price shown, until it is deleted.
+    """
+    choices = _choices(
+        (run, job),
+        _fleet(mode, instance_type, count, memory_mb, concurrency),
+        name=name,
+        max_hours=max_hours,
+    )
+    session = workspace.session()
+    plan = session.endpoints.plan(choices)
+    _show_plan(workspace, plan)
+    options = {"job": job, "name": name, "instance_type": instance_type, "max_hours": max_hours}
+    options |= {"mode": mode if mode != MODES[0] else "", "count": count if count != 1 else 0}
+    again = NextStep(
+        "Deploy", *([run] if run else []), **{key: value for key, value in options.items() if value}, yes=True
+    )
+    confirm(workspace, Confirmation("Deploy?", again, "Nothing was created."), yes=yes)
+    end = NextStep("DeleteEndpoint", plan.request.name)
+    with interruptible(workspace, "The endpoint may be created nonetheless.", end + "  deletes it"):
+        status = session.endpoints.deploy(plan)
+    return show(workspace, status)
+
+
+@GROUP.verb(
+    "Predict",
+    "predict",
+    examples=(NextStep("Predict", "k3", "data.csv"), NextStep("Predict", "k3", "scene.h5", out="planes.npz")),
+)
+def predict(workspace: Workspace, endpoint: str, data: Data, *, accept: MediaType = "", out: OutputFile = "") -> Any:
+    """Ask an endpoint for predictions.
+
+    endpoint  its name, or the end of it.
+    data      a file (CSV, JSON, .npy, .npz, HDF5, images); at the prompt a NumPy array, lists or bytes as well.
+    accept    type of the answer, such as application/json (default: as the model chooses).
+    out       write the answer to this file.
+
+    Costs  nothing beyond the endpoint's price; a serverless one bills the request.
+    """
+    from orchestrator.interface.render.sagemaker import endpoints
+    from orchestrator.services.hosting import payloads
+
+    with interruptible(workspace, "The endpoint stays as it is."):
+        prediction = workspace.session().endpoints.predict(endpoint, data, accept)
+    if out:
+        try:
+            Path(out).write_bytes(prediction.content.body)
+        except OSError as error:
+            raise UsageError(f"cannot be written: {error.strerror}", where=out) from None
+    workspace.console.print(endpoints.prediction_lines(prediction, out))
+    if workspace.console.document:
+        facts = {"endpoint": prediction.endpoint, "content_type": prediction.content.content_type, "file": out}
+        return {**facts, "predictions": None if out else payloads.plain(prediction.value)}
+    return prediction.value
+
+
+@GROUP.verb("Endpoints", "endpoints", examples=(LIST,), next_steps=(NextStep("DeleteEndpoint", "k3"),))
+def endpoints(workspace: Workspace) -> list[EndpointStatus]:
+    """List the endpoints with their price per hour.
+
+    Costs  nothing.
+    """
+    from orchestrator.interface.render.sagemaker import endpoints
+
+    statuses = workspace.session(files=False).endpoints.list()
+    return show(workspace, statuses, endpoints.endpoint_lines(statuses, workspace.clock.now()))
+
+
+@GROUP.verb(
+    "UpdateEndpoint",
+    "update-endpoint",
+    examples=(NextStep("UpdateEndpoint", "k3", "m7"), NextStep("UpdateEndpoint", "k3", "k3", count=2)),
+)
+def update_endpoint(
+    workspace: Workspace,
+    endpoint: str,
+    run: RunId = "",
+    *,
+    job: JobOption = "",
+    mode: Mode = "",
+    instance_type: InstanceType = "",
+    count: Count = 0,
+    memory_mb: WholeNumber = 2048,
+    concurrency: WholeNumber = 5,
+    yes: Consent = False,
+) -> EndpointStatus:
+    """Give an endpoint another model, type or size.
+
+    It answers all the time.
+
+    SageMaker allows serverless to become real-time, but not the reverse; asynchronous stays asynchronous.
+
+    endpoint       its name, or the end of it.
+    run            a fetched run: its id, or the end of it (default: the newest).
+    job            its job folder (default: [job] run in the config file).
+    mode           real-time, serverless or asynchronous (default: as it is).
+    instance_type  such as ml.m5.large (default: as it is).
+    count          how many instances (default: as it is).
+    memory_mb      serverless: 1024 to 6144 in steps of 1024.
+    concurrency    serverless: requests that are answered at the same time, at most 200.
+    yes            do not ask for confirmation.
+
+    Costs  the price shown; while it changes, the old instances are billed as well.
+    """
+    session = workspace.session()
+    present = session.endpoints.describe(endpoint)
+    fleet = _fleet(mode or present.mode, instance_type or present.type, count or present.count, memory_mb, concurrency)
+    plan = session.endpoints.plan_update(present.name, _choices((run, job), fleet))
+    _show_plan(workspace, plan)
+    options = {"job": job, "mode": mode, "instance_type": instance_type, "count": count}
+    again = _again("UpdateEndpoint", (endpoint, run), options)
+    confirm(workspace, Confirmation("Update?", again, "Nothing was changed."), yes=yes)
+    with interruptible(workspace, "The endpoint may change nonetheless.", LIST + "  shows it"):
+        status = session.endpoints.update(plan)
+    return show(workspace, status)
+
+
+@GROUP.verb(
+    "ScaleEndpoint",
+    "scale-endpoint",
+    examples=(
+        NextStep("ScaleEndpoint", "k3", minimum=1, maximum=4, target=100),
+        NextStep("ScaleEndpoint", "k3", maximum=0),
+    ),
+)
+def scale_endpoint(
+    workspace: Workspace,
+    endpoint: str,
+    *,
+    minimum: WholeNumber = 1,
+    maximum: WholeNumber = 2,
+    target: Target = 100.0,
+) -> EndpointStatus:
+    """Let AWS scale the instances of an endpoint.
+
+    endpoint  its name, or the end of it.
+    minimum   of instances; 0 for an asynchronous endpoint only, which then starts with a new request.
+    maximum   of instances; 0 ends the scaling.
+    target    requests per instance and minute; asynchronous: waiting requests per instance.
+
+    Costs  the price of each instance that AWS adds.
+    """
+    from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
+
+    scaling = Scaling(minimum, maximum, float(target)) if maximum else None
+    return show(workspace, workspace.session(files=False).endpoints.scale(endpoint, scaling))
+
+
+@GROUP.verb("DeleteEndpoint", "delete-endpoint", examples=(NextStep("DeleteEndpoint", "k3"),), next_steps=(LIST,))
+def delete_endpoint(workspace: Workspace, endpoint: EndpointName = "") -> EndpointEnd:
+    """Delete an endpoint, and wait until it is gone.
+
+    Its configuration, model, scaling and schedule are deleted as well.
+
+    endpoint  its name, or the end of it (default: the only one).
+
+    Costs  nothing; it ends the costs of the endpoint.
+    """
+    again = NextStep("DeleteEndpoint", *([endpoint] if endpoint else []))
+    with interruptible(workspace, "It may not be deleted yet.", again + "  tries again"):
+        report = workspace.session(files=False).endpoints.delete(endpoint)
+    return show(workspace, report)
+
+
+@GROUP.verb(
+    "BatchTransform",
+    "batch-transform",
+    examples=(NextStep("BatchTransform", "k3", "s3://bucket/scenes"),),
+    next_steps=(NextStep("Status"),),
+)
+def batch_transform(
+    workspace: Workspace,
+    run: str,
+    source: Location,
+    *,
+    job: JobOption = "",
+    instance_type: InstanceType = "",
+    count: Count = 1,
+    accept: MediaType = "",
+    yes: Consent = False,
+) -> TransformResult:
+    """Predict every object below an S3 prefix.
+
+    Shows plan and price, asks, and waits for the end.
+
+    CSV and JSON lines are sent in parts of whole lines, other objects as a whole. The predictions of each object are in
+    S3, under its name with .out.
+
+    run            a fetched run: its id, or the end of it.
+    source         s3://bucket/prefix, with objects of one type.
+    job            its job folder (default: [job] run in the config file).
+    instance_type  such as ml.m5.large, the default.
+    count          how many instances.
+    accept         type of the predictions, such as text/csv (default: as the model chooses).
+    yes            do not ask for confirmation.
+
+    Costs  the price shown, from the start of its instances to its end.
+    """
+    from orchestrator.interface.render.sagemaker import endpoints
+    from orchestrator.jobs.scripts import find as scripts
+    from orchestrator.services.hosting.transforms import TransformChoices
+
+    found_job = scripts.find(job, lambda path: NextStep("BatchTransform", run, source, job=path))
+    choices = TransformChoices(source, run, found_job, instance_type or _default_type(), count, accept)
+    session = workspace.session()
+    plan = session.transforms.plan(choices)
+    workspace.console.print(endpoints.transform_plan_lines(plan))
+    options = {"job": job, "instance_type": instance_type, "accept": accept, "count": count if count != 1 else 0}
+    again = _again("BatchTransform", (run, source), options)
+    confirm(workspace, Confirmation("Transform?", again, "Nothing was started."), yes=yes)
+    afterwards = "It may go on without this computer.", NextStep("Status") + "  shows it"
+    with interruptible(workspace, *afterwards):
+        result = session.transforms.run(plan)
+    return show(workspace, result)
+
+
+def _again(verb: str, arguments: tuple[str, ...], options: Mapping[str, object]) -> NextStep:
+    """Return the same call with its confirmation."""
+    chosen = {name: value for name, value in options.items() if value}
+    return NextStep(verb, *filter(None, arguments), **chosen, yes=True)
+
+
+def _default_type() -> str:
+    from orchestrator.aws.sagemaker.hosting.requests import DEFAULT_TYPE
+
+    return DEFAULT_TYPE
+
+
+def _fleet(mode: str, instance_type: str, count: int, memory_mb: int, concurrency: int) -> Any:
+    from orchestrator.aws.sagemaker.hosting.requests import Fleet
+
+    for name, number in (("count", count), ("memory_mb", memory_mb), ("concurrency", concurrency)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UsageError(f"{name} = {number!r} is not a whole number")
+    return Fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency)
+
+
+def _choices(run_and_job: tuple[str, str], fleet: Any, *, name: str = "", max_hours: float = 0.0) -> DeployChoices:
+    from orchestrator.interface.verbs.interaction import check_number
+    from orchestrator.jobs.scripts import find as scripts
+    from orchestrator.services.hosting.planning import DeployChoices
+
+    run, job = run_and_job
+    check_number(max_hours, "max_hours", NextStep("Deploy", run, max_hours=8))
+    source = scripts.find(job, lambda path: NextStep("Deploy", run, job=path))
+    return DeployChoices(run, source, name, fleet, float(max_hours))
+
+
+def _show_plan(workspace: Workspace, plan: DeployPlan) -> None:
+    from orchestrator.interface.render.sagemaker import endpoints
+
+    workspace.console.print(endpoints.plan_lines(plan))

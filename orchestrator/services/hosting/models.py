@@ -1,0 +1,122 @@
+"""Models of fetched runs: the run, its job, its archive in S3, and the image that serves it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.aws.sagemaker import artifacts, registry, roles
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.core.errors import CloudRefused, UsageError
+from orchestrator.core.events import Event
+from orchestrator.core.next_step import NextStep
+from orchestrator.install import local_image, model_archive
+from orchestrator.jobs import record
+from orchestrator.jobs.scripts.script_job import JobSource
+from orchestrator.jobs.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """A run that can be served.
+
+    :param folder: of the run on this computer.
+    :param creates_bucket: True if the bucket does not exist yet.
+    """
+
+    run_id: str
+    folder: Path
+    job: JobSpec
+    image: str
+    role_arn: str
+    bucket: str
+    prefix: str
+    creates_bucket: bool
+
+    @property
+    def short_id(self) -> str:
+        """End of the run's id."""
+        return self.run_id.rpartition("-")[2]
+
+    def url(self, name: str) -> str:
+        """Return the S3 URL of a name below the cluster's prefix."""
+        return f"s3://{self.bucket}/{self.prefix}/{name}"
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """Models of the runs in a folder.
+
+    :param load_job: reads a job; of the settings when None.
+    """
+
+    context: ClusterContext
+    runs_folder: Path
+    load_job: Callable[[JobSource | None], JobSpec]
+
+    def find(self, run: str, job: JobSource | None) -> RunModel:
+        """Return the model of a run, after all checks that cost nothing.
+
+        :param run: its id, or the end of it; the newest that was fetched when empty.
+        :raises StratusError: the run cannot be served.
+        """
+        past = self._past_run(run)
+        spec = self.load_job(job)
+        if past.job and past.job != spec.name:
+            fix = NextStep("Deploy", past.folder.name, job="FOLDER") + f"  with the folder of {past.job}"
+            raise UsageError(f"run {past.run_id} is of the job {past.job}, not of {spec.name}", fix=fix)
+        model_archive.check(spec, past.folder)
+        settings, clients = self.context.settings.sagemaker, self.context.clients
+        account = self.context.identity.account
+        bucket = settings.sagemaker_bucket or artifacts.default_bucket(account, clients.region)
+        problem = artifacts.bucket_problem(clients, bucket)
+        # 403 is also the answer for a bucket that may be written to, but not listed: the upload decides.
+        is_missing = problem in ("404", "NoSuchBucket")
+        if problem not in ("", "403") and not is_missing:
+            raise CloudRefused("the bucket cannot be used", where=bucket, code=problem)
+        return RunModel(
+            past.run_id,
+            past.folder,
+            spec,
+            self._image(spec),
+            roles.execution_role_arn(clients, settings.role, self.context.cluster_id),
+            bucket,
+            f"stratus/{self.context.cluster_id.cluster}",
+            creates_bucket=is_missing,
+        )
+
+    def _past_run(self, run: str) -> record.PastRun:
+        fetched = [past for past in record.past_runs(self.runs_folder) if past.state != record.NOT_FETCHED]
+        matching = [past for past in fetched if past.run_id.endswith(run)]
+        if run and len(matching) > 1:
+            ids = ", ".join(past.run_id for past in matching)
+            raise UsageError(f"{run!r} is the end of several runs: {ids}", fix="write more of the id")
+        if not matching:
+            text = f"no run {run!r} was fetched to {self.runs_folder}/" if run else "no run was fetched here"
+            raise UsageError(text, fix=NextStep("FetchResults", *([run] if run else [])) + "  fetches one")
+        return matching[-1]
+
+    def _image(self, job: JobSpec) -> str:
+        settings, region = self.context.settings.sagemaker, self.context.clients.region
+        pushed = registry.pushed_image(self.context.journal, self.context.cluster_id, local_image.managed_name(job))
+        default = f"{self.context.identity.account}.dkr.ecr.{region}.amazonaws.com/{local_image.managed_name(job)}"
+        return pushed or job.options.image or settings.training_image or default
+
+    def upload(self, model: RunModel) -> str:
+        """Upload the archive of a run, unless it is there, and return its S3 URL.
+
+        :raises StratusError: S3 refused.
+        """
+        clients = self.context.clients
+        if model.creates_bucket:
+            artifacts.create_bucket(clients, model.bucket)
+        with tempfile.TemporaryDirectory() as folder:
+            archive = model_archive.pack(model.job, model.folder, Path(folder) / "model.tar.gz")
+            url = model.url(f"models/{model.run_id}-{archive.digest[:16]}/model.tar.gz")
+            if not artifacts.first_keys(clients, url, 1):
+                text = f"uploading the model, {archive.size_bytes / (1 << 20):.1f} MiB"
+                self.context.on_event(Event("", "model", "progress", text=text))
+                artifacts.upload(clients, url.rpartition("/")[0], {"model.tar.gz": archive.path})
+        return url

@@ -1,0 +1,224 @@
+"""Use cases on batch transforms: predictions for every object below an S3 prefix, or for a folder's files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+
+from orchestrator.aws.sagemaker import artifacts, quotas, roles, uses
+from orchestrator.aws.sagemaker import requests as api_requests
+from orchestrator.aws.sagemaker.hosting import endpoints, requests, transforms
+from orchestrator.aws.sagemaker.hosting.requests import EndpointRequest, Fleet
+from orchestrator.aws.sagemaker.hosting.transforms import TransformJob, TransformRequest
+from orchestrator.aws.sagemaker.logs import LogReader
+from orchestrator.aws.sagemaker.managed import ManagedLog
+from orchestrator.aws.sagemaker.training import name_prefix
+from orchestrator.aws.sagemaker.uses import Use
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.core import cost
+from orchestrator.core.clock import Backoff
+from orchestrator.core.errors import JobFailed, LeftRunning, StratusError, UsageError, first_line
+from orchestrator.core.events import Event
+from orchestrator.core.next_step import NextStep
+from orchestrator.jobs.scripts.script_job import JobSource
+from orchestrator.services.hosting import payloads
+from orchestrator.services.hosting.models import RunModel, RunModels
+
+TIMEOUT_S = 24 * 3600.0
+BACKOFF = Backoff(first_s=0.1, longest_s=15.0)
+TAIL_LINES = 10
+LINE_TYPES = (payloads.CSV, payloads.JSON_LINES)
+"""Types whose lines can be sent in several requests."""
+
+
+@dataclass(frozen=True)
+class TransformChoices:
+    """Choices for one batch transform.
+
+    :param source: ``s3://bucket/prefix``.
+    :param run: id of a fetched run, or the end of it; empty for the newest.
+    :param job: its job; None for that of the settings.
+    :param accept: type of the predictions; empty leaves it to the model.
+    """
+
+    source: str
+    run: str = ""
+    job: JobSource | None = None
+    instance_type: str = requests.DEFAULT_TYPE
+    count: int = 1
+    accept: str = ""
+
+
+@dataclass(frozen=True)
+class TransformPlan:
+    """A batch transform before it is created: what, where, and its price.
+
+    :param objects: number of objects that were found; 1,000 may be more.
+    :param usd_per_hour: of all instances; None if unknown.
+    """
+
+    request: TransformRequest
+    model: RunModel
+    objects: int
+    usd_per_hour: Decimal | None
+    price_source: str = ""
+
+
+@dataclass(frozen=True)
+class TransformResult:
+    """A finished batch transform.
+
+    :param output_url: S3 prefix of the predictions.
+    :param objects: number of objects in it.
+    :param seconds: that are billed, for each instance; None if unknown.
+    :param cost_usd: None if unknown.
+    """
+
+    name: str
+    state: str
+    output_url: str
+    objects: int
+    seconds: float | None
+    cost_usd: Decimal | None
+
+
+class TransformService:
+    """Batch transforms of one cluster's name and owner."""
+
+    def __init__(self, context: ClusterContext, log: ManagedLog, models: RunModels) -> None:
+        self.context, self.clients = context, context.clients
+        self.log, self.models = log, models
+
+    def plan(self, choices: TransformChoices) -> TransformPlan:
+        """Look up and check what a batch transform needs, and its price; nothing is changed.
+
+        :raises StratusError: it cannot be done so.
+        """
+        if not choices.source.startswith("s3://") or not artifacts.split_url(choices.source)[0]:
+            fix = NextStep("BatchTransform", choices.run or "RUN", "s3://BUCKET/PREFIX")
+            raise UsageError(f"{choices.source!r} is not an S3 prefix", fix=fix)
+        if choices.count < 1:
+            raise UsageError(f"count = {choices.count}: a transform has at least 1 instance")
+        model = self.models.find(choices.run, choices.job)
+        keys = artifacts.first_keys(self.clients, choices.source, 1000)
+        if not keys:
+            raise UsageError("there are no objects with this prefix", where=choices.source)
+        request = self._request(choices, model, keys)
+        api_requests.check(self.clients, "CreateTransformJob", request.as_dict())
+        usd_per_hour, source = self._price(choices)
+        return TransformPlan(request, model, len(keys), usd_per_hour, source)
+
+    def _request(self, choices: TransformChoices, model: RunModel, keys: list[str]) -> TransformRequest:
+        types = {payloads.content_type(key) for key in keys if not key.endswith("/")}
+        if len(types) > 1:
+            raise UsageError(
+                f"the objects are of several types: {', '.join(sorted(types))}",
+                where=choices.source,
+                fix="a transform sends one type: name a prefix with files of one",
+            )
+        prefix = name_prefix(self.context.cluster_id.cluster)
+        suffix = f"{model.short_id}-{self.context.clock.new_id()[:6]}"
+        longest = requests.MAX_NAME - len(prefix) - len(suffix) - 1
+        name = f"{prefix}{requests.short_name(model.job.name)[:longest].strip('-')}-{suffix}"
+        tags = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags]
+        content_type = types.pop() if types else payloads.BYTES
+        return TransformRequest(
+            name=name,
+            model=name,
+            # A prefix is a beginning of text for SageMaker: data would match data2 as well.
+            input_url=choices.source if _is_object(choices.source, keys) else choices.source.rstrip("/") + "/",
+            output_url=model.url(f"transforms/{name}"),
+            content_type=content_type,
+            instance_type=choices.instance_type,
+            count=choices.count,
+            split="Line" if content_type in LINE_TYPES else "None",
+            accept=choices.accept,
+            tags=[*tags, {"Key": "stratus:run", "Value": model.run_id}],
+        )
+
+    def _price(self, choices: TransformChoices) -> tuple[Decimal | None, str]:
+        uses.check_instance_type(self.clients, choices.instance_type, Use.TRANSFORM)
+        prices = self.context.managed_prices
+        quota, _ = self.clients.in_parallel(
+            partial(quotas.query, self.clients, choices.instance_type, choices.count, Use.TRANSFORM),
+            partial(prices.refresh, [choices.instance_type], Use.TRANSFORM),
+        )
+        quota.check(self.clients.region)
+        price = prices.per_hour(choices.instance_type, Use.TRANSFORM)
+        return (price.usd * choices.count, price.source) if price else (None, "")
+
+    def run(self, plan: TransformPlan, on_start: Callable[[str], None] = lambda name: None) -> TransformResult:
+        """Create a batch transform and wait for its end; its model is deleted then.
+
+        :param on_start: called with its name once it was created.
+        :raises JobFailed: it failed; with the last lines of the container's log.
+        """
+        request, model = plan.request, plan.model
+        parts = self._model_request(plan, self.models.upload(model))
+        entry = self.log.record_intent("transform", request.name, run=model.run_id)
+        try:
+            roles.when_assumable(self.context.clock, lambda: endpoints.create_model(self.clients, parts))
+            arn = transforms.create(self.clients, request)
+        except StratusError:
+            self._undo(request.name)
+            self.log.record_ended([entry])
+            raise
+        self.log.record_created(entry, arn)
+        on_start(request.name)
+        job = self._wait(request.name)
+        self._undo(request.name)
+        self.log.record_ended_name(request.name)
+        return self._result(plan, job)
+
+    def _model_request(self, plan: TransformPlan, url: str) -> EndpointRequest:
+        model, request = plan.model, plan.request
+        return EndpointRequest(
+            request.name, request.model, model.image, model.role_arn, url, Fleet(), tags=request.tags
+        )
+
+    def _undo(self, name: str) -> None:
+        """Stop a transform that may run, and delete its model."""
+        try:
+            job = transforms.find(self.clients, name)
+            if job is not None and not job.has_ended:
+                transforms.stop(self.clients, name)
+            endpoints.delete_model(self.clients, name)
+        except StratusError as error:
+            text = f"{name} may be left: {first_line(error)}"
+            self.context.on_event(Event("", "transform", "warning", text=text))
+
+    def _wait(self, name: str) -> TransformJob:
+        self.context.on_event(Event("", "transform", "progress", text=f"{name} is InProgress"))
+        for _ in self.context.clock.attempts(TIMEOUT_S, BACKOFF):
+            job = transforms.find(self.clients, name)
+            if job is None or job.has_ended:
+                break
+        else:
+            job = None
+        if job is None:
+            fix = NextStep("Status") + "  shows it"
+            raise LeftRunning(f"{name} has not ended within {TIMEOUT_S / 3600:.0f} h", left=[name], fix=fix)
+        return job
+
+    def _result(self, plan: TransformPlan, job: TransformJob) -> TransformResult:
+        if job.status != "Completed":
+            tail = self._log_tail(job.name)
+            message = f"the transform is {job.status}: {job.reason}".removesuffix(": ")
+            raise JobFailed(message, exit_status=None, where=job.name, tail=tail)
+        seconds, objects = job.seconds, len(artifacts.first_keys(self.clients, f"{job.output_url}/", 1000))
+        usd = None if seconds is None else cost.cost_for(plan.usd_per_hour, seconds)
+        return TransformResult(job.name, job.status, f"{job.output_url}/", objects, seconds, usd)
+
+    def _log_tail(self, name: str) -> list[str]:
+        try:
+            reader = LogReader(self.clients, transforms.LOG_GROUP, f"{name}/")
+            return [line for _, line in reader.read()][-TAIL_LINES:]
+        # The reason of the failure counts, and is known.
+        except StratusError:
+            return []
+
+
+def _is_object(source: str, keys: list[str]) -> bool:
+    return keys == [artifacts.split_url(source)[1]]
