@@ -48,7 +48,7 @@ class Part:
 @dataclass(frozen=True)
 class _Failure:
     part: Part
-    status: bytes
+    status: bytes = b""
     cause: Exception | None = None
 
 
@@ -71,12 +71,11 @@ def receive_parts(session: ChannelSession, host: Host, parts: Sequence[Part], bu
     source = ChunkReader(_stdout_of(session, host, error_output))
     sizes: list[int | None] = []
     failures: list[_Failure] = []
-    for part in parts:
-        size_bytes, failure = _receive(host, source, part, budget)
-        sizes.append(size_bytes)
-        failures += [failure] if failure else []
-        if failure and failure.cause:
-            break
+    try:
+        for part in parts:
+            sizes.append(_receive(host, source, part, budget, failures))
+    except (tarfile.TarError, EOFError) as error:
+        failures.append(_Failure(parts[len(sizes)], cause=error))
     # Also after an error: the messages that explain it may come after it.
     if not source.skip_rest():
         raise HostError("refused to unpack: data without end after the archive", where=host.name)
@@ -94,19 +93,21 @@ def nothing_at(host: Host, remote: str) -> HostError:
     return HostError(f"nothing at {remote}: no such folder", where=host.name)
 
 
-def _receive(host: Host, source: ChunkReader, part: Part, budget: UnpackBudget) -> tuple[int | None, _Failure | None]:
-    """Receive one part: the bytes of its files, None if it is absent; and why it is not complete."""
+def _receive(host: Host, source: ChunkReader, part: Part, budget: UnpackBudget, failures: list[_Failure]) -> int | None:
+    """Receive one part; return the bytes of its files, None if it is absent.
+
+    :param failures: tar's own are added.
+    :raises tarfile.ReadError: the stream is damaged.
+    """
     kind = source.read_line()
     if kind == _ABSENT:
-        return None, None
+        return None
     if kind not in (_FOLDER, _FILE):
-        return None, _Failure(part, b"", tarfile.ReadError("no archive"))
+        raise tarfile.ReadError("no archive")
     folder = part.local if kind == _FOLDER else part.file_folder or part.local
     try:
         folder.mkdir(parents=True, exist_ok=True)
         size_bytes = unpack(source, folder, part.on_skipped or _ignore_skipped, budget)
-    except (tarfile.TarError, EOFError) as error:
-        return None, _Failure(part, b"", error)
     except OSError as error:
         message = f"cannot write {error.filename or folder}: {error.strerror or error}"
         raise HostError(message, where=host.name) from error
@@ -116,10 +117,10 @@ def _receive(host: Host, source: ChunkReader, part: Part, budget: UnpackBudget) 
     status = source.read_line()
     # tar exits with 1 when a file changed while it was read: a running job still writes.
     if status not in (b"0", b"1"):
-        return size_bytes, _Failure(part, status)
-    if part.on_received:
+        failures.append(_Failure(part, status))
+    elif part.on_received:
         part.on_received()
-    return size_bytes, None
+    return size_bytes
 
 
 def _error_of(host: Host, failure: _Failure, error_output: bytearray) -> HostError:

@@ -134,7 +134,9 @@ class ChunkReader:
     def read_line(self) -> bytes:
         """Return the next line without its end, or the first bytes of one that is too long for this stream."""
         line = b""
-        while len(line) < MAX_LINE_BYTES and (byte := self.read(1)) not in (b"", b"\n"):
+        for _ in range(MAX_LINE_BYTES):
+            if (byte := self.read(1)) in (b"", b"\n"):
+                break
             line += byte
         return line
 
@@ -186,7 +188,7 @@ class _Decompressor:
         """
         self.header_bytes = MAX_REST_BYTES
         while not self._inflate.eof:
-            self.read(1 << 16)
+            self.read(BLOCK_BYTES)
         self._source.push_back(self._inflate.unused_data)
 
 

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
 from orchestrator.ssh.receive import Part
+from orchestrator.ssh.receive_limits import MAX_OUTPUT_BYTES
 from tests.support.ssh.ssh_lab import Lab
 
 WORD = "broken"
@@ -28,11 +29,11 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def write_tar(home: Path, script: str) -> None:
-    """Put a script in the place of the host's tar."""
+def write_program(home: Path, name: str, script: str) -> None:
+    """Put a script in the place of a program of the host."""
     (home / "bin").mkdir(exist_ok=True)
-    (home / "bin/tar").write_text(f"#!/bin/sh\n{script}\n")
-    (home / "bin/tar").chmod(0o755)
+    (home / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (home / "bin" / name).chmod(0o755)
 
 
 def write_folders(home: Path, *names: str) -> None:
@@ -97,12 +98,60 @@ def test_a_part_that_cannot_be_read_is_an_error_after_the_others(
 ) -> None:
     home = lab.homes[1]
     write_folders(home, WORD, "good")
-    write_tar(home, f'/bin/tar "$@"\ncase "$*" in *{WORD}*) echo "tar: it broke" >&2; exit 2;; esac')
+    write_program(home, "tar", f'/bin/tar "$@"\ncase "$*" in *{WORD}*) echo "tar: it broke" >&2; exit 2;; esac')
 
     with pytest.raises(HostError, match=rf"^ml-1: could not fetch {WORD}: tar: it broke$"):
         ssh_client.fetch_parts(lab.host(1), [Part(WORD, tmp_path / "a"), Part("good", tmp_path / "b")], timeout_s=60)
 
     assert content(tmp_path) == {"a/file": WORD, "b/file": "good"}
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ('/bin/tar "$@"; exit 2', "tar ended with 2"),
+        ('/bin/tar "$@"; printf "\\377"', "tar ended with \ufffd0"),
+        ('/bin/tar "$@"; printf "\\377 broke\\n" >&2; exit 2', "\ufffd broke"),
+    ],
+)
+def test_an_archive_without_a_good_status_is_an_error(
+    lab: Lab, ssh_client: SshClient, tmp_path: Path, script: str, reason: str
+) -> None:
+    (lab.homes[1] / "any").mkdir(exist_ok=True)
+    write_program(lab.homes[1], "tar", script)
+
+    with pytest.raises(HostError, match=rf"^ml-1: could not fetch any: {reason}$"):
+        ssh_client.fetch(lab.host(1), "any", tmp_path, timeout_s=60)
+
+
+def test_an_archive_of_nothing_is_an_empty_folder(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
+    (lab.homes[1] / "any").mkdir(exist_ok=True)
+    write_program(lab.homes[1], "tar", "exec /bin/tar -T /dev/null -czf -")
+
+    assert ssh_client.fetch(lab.host(1), "any", tmp_path / "deep/local", timeout_s=60) == 0
+    assert (tmp_path / "deep/local").is_dir()
+
+
+def test_a_shell_that_says_something_else_is_an_error(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
+    write_program(lab.homes[1], "sh", "echo welcome")
+    try:
+        with pytest.raises(HostError, match=r"^ml-1: could not fetch any: tar ended with no exit status$"):
+            ssh_client.fetch(lab.host(1), "any", tmp_path, timeout_s=60)
+    finally:
+        (lab.homes[1] / "bin/sh").unlink()
+
+
+@pytest.mark.parametrize("extra_bytes", [0, 1])
+def test_error_output_has_a_limit(lab: Lab, ssh_client: SshClient, tmp_path: Path, extra_bytes: int) -> None:
+    (lab.homes[1] / "any").mkdir(exist_ok=True)
+    count = MAX_OUTPUT_BYTES - len("@@part\n") + extra_bytes
+    write_program(lab.homes[1], "tar", f'head -c {count} /dev/zero >&2; exec /bin/tar "$@"')
+
+    if not extra_bytes:
+        assert ssh_client.fetch(lab.host(1), "any", tmp_path, timeout_s=60) == 0
+        return
+    with pytest.raises(HostError, match=r"^ml-1: more than 16 MiB of error output$"):
+        ssh_client.fetch(lab.host(1), "any", tmp_path, timeout_s=60)
 
 
 @pytest.mark.parametrize("script", ["echo damaged", "exit 2", "/bin/tar -cf - /dev/null", "kill -9 $PPID"])
@@ -111,7 +160,7 @@ def test_a_damaged_stream_ends_at_the_damage(lab: Lab, ssh_client: SshClient, tm
     for name in ("before", "damaged", "after"):
         (home / name).mkdir(exist_ok=True)
         (home / name / "file").write_text(name)
-    write_tar(home, f'case "$*" in *damaged*) {script};; *) exec /bin/tar "$@";; esac')
+    write_program(home, "tar", f'case "$*" in *damaged*) {script};; *) exec /bin/tar "$@";; esac')
     received: list[str] = []
 
     def part(name: str) -> Part:

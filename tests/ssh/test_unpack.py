@@ -234,6 +234,15 @@ def test_a_link_to_a_folder_on_the_way_stays_and_one_to_a_file_or_to_nothing_is_
     assert [(tmp_path / name).is_symlink() for name in ("outputs", "logs", "state")] == [True, False, False]
 
 
+def test_lines_between_archives_have_sixteen_bytes_at_most() -> None:
+    source = ChunkReader([b"d\n\n0", b"1\n", b"x" * 20])
+
+    assert [source.read_line() for _ in range(5)] == [b"d", b"", b"01", b"x" * 16, b"xxxx"]
+    source.push_back(b"ab")
+    source.push_back(b"12")
+    assert (source.read(3), source.read(3), source.read_line()) == (b"12a", b"b", b"")
+
+
 def test_sockets_are_named_whatever_bytes_their_names_have() -> None:
     skipped: dict[str, str] = {}
     skip_sockets(b"tar: ./a\xff: socket ignored\ntar: b c: socket ignored\n", skipped.__setitem__)
