@@ -96,6 +96,7 @@ class Cloud:
             self.environment.fault_engine.load(scenario)
             self.instance_faults.on_scenario()
             self.client_address_faults.on_scenario()
+            self.sagemaker.training.lifecycle.on_scenario()
 
     def record_call(self, action: str, outcome: str) -> None:
         """Record a call with its outcome."""

@@ -35,6 +35,7 @@ class TrainingLifecycle:
     executor: Executor
     on_end: list[Callable[[TrainingJob], None]] = field(default_factory=list)
     _lives: dict[str, _Life] = field(default_factory=dict)
+    _scenario_number: int = 0
 
     def begin(self, job: TrainingJob, *, is_warm: bool = False) -> None:
         """Start a job; its instances come later.
@@ -106,19 +107,32 @@ class TrainingLifecycle:
         job.start_run(self._now())
         left_s = job.request["StoppingCondition"]["MaxRuntimeInSeconds"] - job.busy_s
         self._after(left_s, self._exceed, life, "MaxRuntimeExceeded", job.interruptions)
-        for seconds, fault in limits.interruptions(self.environment, job):
-            self._after(seconds, self._interrupt, life, job.interruptions, fault)
+        self._plan_interruptions(life)
         life.run = self.executor.start(job, _Events(self, life))
+
+    def on_scenario(self) -> None:
+        """Plan the interruptions of running jobs after another scenario was loaded."""
+        with self.environment.lock:
+            self._scenario_number += 1
+            for life in self._lives.values():
+                if life.run is not None:
+                    self._plan_interruptions(life)
+
+    def _plan_interruptions(self, life: _Life) -> None:
+        plan = self._scenario_number, life.job.interruptions
+        for seconds, fault in limits.interruptions(self.environment, life.job):
+            self._after(seconds, self._interrupt, life, plan, fault)
 
     def _exceed(self, life: _Life, cause: str, of_run: int | None = None) -> None:
         """Stop a job at a limit, unless the limit was that of an earlier run."""
         if of_run in (None, life.job.interruptions):
             self.stop(life.job, cause)
 
-    def _interrupt(self, life: _Life, of_run: int, fault: Fault) -> None:
-        """Take a spot job's instances away."""
+    def _interrupt(self, life: _Life, plan: tuple[int, int], fault: Fault) -> None:
+        """Take a spot job's instances away, unless the scenario or the run is another one by now."""
         with self.environment.lock:
-            if life.run is None or life.is_interrupted or life.stop_cause or of_run != life.job.interruptions:
+            is_current = plan == (self._scenario_number, life.job.interruptions)
+            if not is_current or life.run is None or life.is_interrupted or life.stop_cause:
                 return
             life.is_interrupted = True
             self.environment.fault_engine.note_moment(fault)

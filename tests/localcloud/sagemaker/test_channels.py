@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localcloud.scenarios.scenario import make_fault
+from tests.support.localcloud.clients import wait_until
 from tests.support.localcloud.instances import Play
 from tests.support.localcloud.training_lab import BUCKET, TrainingLab, channel, statuses
 
@@ -51,13 +52,14 @@ def test_channels_are_files_a_tree_that_cannot_be_changed_and_pipes_per_epoch(la
 
 @pytest.mark.slow
 def test_an_interrupted_spot_job_continues_from_its_checkpoints_and_costs_less(lab: TrainingLab, play: Play) -> None:
-    play(make_fault("spot-interruption", when="1.5 s after running", where="ml.m5.xlarge", times="1"))
     name = lab.create(
         COUNT,
         EnableManagedSpotTraining=True,
         StoppingCondition={"MaxRuntimeInSeconds": 50, "MaxWaitTimeInSeconds": 60},
         CheckpointConfig={"S3Uri": f"s3://{BUCKET}/checkpoints/spot"},
     )
+    wait_until(lambda: lab.keys("checkpoints/spot/") == ["step"])
+    play(make_fault("spot-interruption", where="ml.m5.xlarge", times="1"))
     job = lab.wait(name)
     first = ["Starting", "Downloading", "Training", "Interrupted"]
     assert statuses(job) == [*first, "Starting", "Downloading", "Training", "Uploading", "Completed"]
