@@ -25,6 +25,7 @@ from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
 from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
 from orchestrator.aws.sagemaker.managed import ManagedKind, ManagedLog, ManagedSweep
 from orchestrator.aws.sagemaker.training import TrainingJobs
+from orchestrator.aws.sagemaker.tuning import TuningJobs
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.aws.storage import s3
 from orchestrator.aws.storage.result_store import S3ResultStore
@@ -51,14 +52,17 @@ from orchestrator.services.hosting.endpoints import EndpointService
 from orchestrator.services.hosting.models import RunModels
 from orchestrator.services.hosting.transforms import TransformService
 from orchestrator.services.hosts import HostService
+from orchestrator.services.images import ImageService
 from orchestrator.services.jobs import JobContext, JobService
 from orchestrator.services.notebooks import NotebookService
+from orchestrator.services.roles import RoleService
 from orchestrator.services.runs import RunService
 from orchestrator.services.sagemaker import SageMakerService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 from orchestrator.services.storage import StorageService
 from orchestrator.services.tensorboard import TensorBoardService
 from orchestrator.services.training_runs import TrainingRuns
+from orchestrator.services.tuning import TuningService
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -85,6 +89,9 @@ class Session:
     :ivar sagemaker: training jobs.
     :ivar endpoints: models of runs, served by SageMaker.
     :ivar transforms: batch transforms.
+    :ivar tuning: tuning jobs.
+    :ivar roles: the execution role of SageMaker's containers.
+    :ivar images: container images for SageMaker.
     :ivar runs: runs of both, wherever they run.
     :ivar hosts: usage, commands and tunnels, on any host.
     :ivar notebooks: JupyterLab on a host.
@@ -128,6 +135,9 @@ class Session:
         self.storage = StorageService(clients, unfinished, on_event)
         training_runs = TrainingRuns(self.context, managed.log, runs, lambda: managed.is_used)
         self.sagemaker = SageMakerService(self.context, managed.log, runs, self._load_upload)
+        self.tuning = TuningService(self.context, managed.log, runs, self.sagemaker.upload_inputs)
+        self.roles = RoleService(self.context)
+        self.images = ImageService(self.context, self._load_upload)
         self.runs = RunService(self.jobs, training_runs)
         models = RunModels(self.context, runs, self._load_upload)
         self.endpoints = EndpointService(self.context, managed.log, models)
@@ -165,11 +175,13 @@ class Session:
         context, settings = self.context, self.settings.sagemaker
         log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
         types = ((TrainingJobs, Use.TRAINING), (Endpoints, Use.HOSTING), (TransformJobs, Use.TRANSFORM))
+        # Tuning jobs first: one that goes on replaces the training jobs that were stopped.
+        tuning_jobs: ManagedKind = TuningJobs(context.clients, lambda: context.cluster_id)
         kinds: list[ManagedKind] = [
             kind(context.clients, lambda: context.cluster_id, partial(self._managed_price, use)) for kind, use in types
         ]
         is_configured = bool(settings.role or settings.sagemaker_bucket)
-        return ManagedSweep(kinds, log, context.clock, is_configured=is_configured)
+        return ManagedSweep([tuning_jobs, *kinds], log, context.clock, is_configured=is_configured)
 
     def _managed_price(self, use: Use, instance_type: str) -> Decimal | None:
         price = self.context.managed_prices.per_hour(instance_type, use)

@@ -23,6 +23,7 @@ BOUNDED = {
     "interface/shell/app.py:start Config": "IPython's, no network",
     "interface/verbs/hosts.py:ssh call": "a terminal session, which the user ends",
     "interface/verbs/jobs.py:_watch while True": "until the run ends or Ctrl-C; silence of 20 s ends it, too",
+    "interface/verbs/sagemaker/tuning.py:_watch while True": "until the tuning job ends or Ctrl-C; 29 days at most",
     "remote/dask_gate.py:connect while True": "raises at the deadline it is given",
     "remote/mesh.py:Agent.serve .wait()": "as long as the run; silence of 15 s on its first host's side ends it, too",
     "remote/mesh.py:Agent._report_end .wait()": "inside a wait_for of 4 s",

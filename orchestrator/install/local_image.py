@@ -12,14 +12,19 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.install import steps
 from orchestrator.install.registry_login import RegistryLogin
 from orchestrator.install.upload import Upload
 from orchestrator.jobs.spec import JobSpec
+
+if TYPE_CHECKING:
+    from orchestrator.config.settings import InstallSettings
 
 PLATFORM = "linux/amd64"
 """Of SageMaker's instances, also where this computer has another architecture."""
@@ -189,10 +194,10 @@ class LocalEngine:
         return lines
 
 
-def managed_name(job: JobSpec) -> str:
+def managed_name(job: JobSpec, settings: InstallSettings) -> str:
     """Return the name of a job's image in ECR; its tag follows from what it is built from."""
     if not job.options.image:
-        return job.built_image
+        return replace(job, build_digest=steps.build_digest(settings)).built_image
     return f"stratus/{job.name}:{hashlib.sha256(job.options.image.encode()).hexdigest()[:12]}"
 
 

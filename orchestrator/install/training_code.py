@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
 
 SCRIPTS = ("training_host.sh", "training_host.py", "training_files.py")
+TRAIN = "train.sh"
 ARCHIVE = "run.tar.gz"
 
 # Class E, which no network uses (RFC 1112): the containers put the real addresses in their place.
@@ -93,6 +94,8 @@ def pack(job: JobSpec, plan: JobPlan, links: Mapping[str, str], options: Install
             _add(archive, name, data)
         _add(archive, "run.json", json.dumps(_facts(job, plan, links, options), sort_keys=True).encode())
     scripts = {name: remote_scripts.text(f"sagemaker/{name}").encode() for name in SCRIPTS}
+    # Tuning takes no command: `train` of the image runs the script of this name.
+    scripts[TRAIN] = scripts[SCRIPTS[0]]
     return CodeChannel({**scripts, ARCHIVE: body.getvalue()}, code.left_out)
 
 

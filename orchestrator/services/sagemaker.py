@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from orchestrator.aws.sagemaker import artifacts, quotas, requests, roles, training, uses
+from orchestrator.aws.sagemaker import artifacts, quotas, registry, requests, roles, training, uses
 from orchestrator.aws.sagemaker import training_request as api
 from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.training_request import Channel, TrainingRequest
@@ -20,7 +20,7 @@ from orchestrator.core import cost
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event
 from orchestrator.core.journal import JournalEntry
-from orchestrator.install import training_code, upload
+from orchestrator.install import local_image, training_code, upload
 from orchestrator.jobs import build, record
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.managed import options as managed_options
@@ -181,6 +181,9 @@ class SageMakerService:
 
     def _image(self, job: JobSpec, instance_type: str) -> str:
         region, settings = self.clients.region, self.context.settings.sagemaker
+        name = local_image.managed_name(job, self.context.settings.install)
+        if pushed := registry.pushed_image(self.context.journal, self.context.cluster_id, name):
+            return pushed
         image = job.options.image if job.runtime == "docker" else settings.training_image
         if job.runtime == "docker" and not image:
             image = f"{self.context.identity.account}.dkr.ecr.{region}.amazonaws.com/{job.built_image}"
@@ -255,16 +258,23 @@ class SageMakerService:
 
     # -- start
 
-    def start(self, plan: TrainingPlan) -> RunHandle:
-        """Upload code and data, and create the training job; it runs without this computer.
+    def upload_inputs(self, plan: TrainingPlan) -> None:
+        """Upload what a training job needs: its data, unless it is there, and its code.
 
-        :raises StratusError: SageMaker refused; nothing is billed then.
+        :raises StratusError: S3 refused.
         """
         if plan.creates_bucket:
             artifacts.create_bucket(self.clients, plan.bucket)
         for url, item in plan.local_data.items():
             self._upload_data(url, _data_upload(plan.job, item))
         self._upload_code(plan)
+
+    def start(self, plan: TrainingPlan) -> RunHandle:
+        """Upload code and data, and create the training job; it runs without this computer.
+
+        :raises StratusError: SageMaker refused; nothing is billed then.
+        """
+        self.upload_inputs(plan)
         self._create(plan)
         folder = self.runs_folder / plan.run_id
         now, request = self.context.clock.now(), plan.request

@@ -27,6 +27,7 @@ PREFIX = "stratus"
 """Prefix of all objects of Stratus in the bucket."""
 PROPAGATION_S = 60.0
 """Longest wait for a new role; usually seconds: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_general.html"""
+_READ = "ReadInput"
 _ATTEMPTS = 3
 _BACKOFF = Backoff(first_s=2.0, longest_s=10.0)
 
@@ -172,6 +173,12 @@ def documents(name: str, scope: RoleScope) -> RoleDocuments:
     return RoleDocuments(name, _trust("sagemaker.amazonaws.com", scope.account), permissions)
 
 
+def inputs_of(permissions: Document) -> list[str]:
+    """Return the data that permissions allow to be read besides the project's own: ``s3://bucket/prefix``."""
+    statements = [item for item in permissions.get("Statement", ()) if str(item.get("Sid", "")).startswith(_READ)]
+    return [f"s3://{item['Resource'].partition(':::')[2].removesuffix('*')}" for item in statements]
+
+
 def pass_role_statement(arn: str) -> Document:
     """Return the statement that a user needs to hand the role to SageMaker."""
     return {
@@ -206,7 +213,7 @@ def _storage(scope: RoleScope) -> list[Document]:
         other = f"arn:{scope.partition}:s3:::{bucket}"
         condition = {"StringLike": {"s3:prefix": [f"{prefix}*"]}}
         statements += [
-            _allow(f"ReadInput{number}", "s3:GetObject", f"{other}/{prefix}*"),
+            _allow(f"{_READ}{number}", "s3:GetObject", f"{other}/{prefix}*"),
             _allow(f"ListInput{number}", "s3:ListBucket", other, condition),
         ]
     return statements

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.identity import ClusterId
 
 ENDED = ("Completed", "Failed", "Stopped", "Deleting")
+_SHORT = 8
 LISTED_DAYS = 29
 """A training job runs for 28 days at most."""
 
@@ -167,6 +168,14 @@ def name_prefix(cluster: str) -> str:
     return f"stratus-{cluster}-"
 
 
+def short_name_prefix(cluster: str) -> str:
+    """Return the beginning of the names of a cluster's tuning jobs, and so of their training jobs.
+
+    Clusters of similar names may share it: a tuning job's name has 32 characters at most.
+    """
+    return f"stratus-{cluster[:_SHORT].rstrip('-')}-"
+
+
 def _job(response: Mapping[str, Any]) -> TrainingJob:
     resources, checkpoint = response.get("ResourceConfig", {}), response.get("OutputDataConfig", {})
     phases = tuple(map(_phase, response.get("SecondaryStatusTransitions", ())))
@@ -213,7 +222,8 @@ class TrainingJobs:
     def find(self) -> Sequence[ManagedResource]:
         """Return the jobs that are billed, or about to be; a job that has ended counts as long as its warm pool is."""
         own = self.cluster_id()
-        listed = names(self.clients, name_prefix(own.cluster), only_billed=True)
+        prefixes = dict.fromkeys((name_prefix(own.cluster), short_name_prefix(own.cluster)))
+        listed = dict.fromkeys(name for prefix in prefixes for name in names(self.clients, prefix, only_billed=True))
         jobs = [job for job in (find(self.clients, name) for name in listed) if job is not None]
         return [self._resource(job) for job in jobs if own.matches(tags(self.clients, job.arn))]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
 
 CODE_CHANNEL = "code"
 CHECKPOINTS = "/opt/ml/checkpoints"
@@ -39,7 +40,8 @@ def check_image(image: str, region: str) -> None:
     else:
         return
     name = f"ACCOUNT.dkr.ecr.{region}.amazonaws.com/NAME:TAG"
-    raise UsageError(f"the image {problem}", where=image, fix=f"push it there, and name it in job.ini: image = {name}")
+    fix = NextStep("PushImage") + f"  pushes it there; or name another one in job.ini: image = {name}"
+    raise UsageError(f"the image {problem}", where=image, fix=fix)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import Text
 from orchestrator.core.version import __version__
 from orchestrator.interface.cli.commands import Argument, Command
 from orchestrator.interface.verbs import help as verb_help
+from orchestrator.interface.verbs.sagemaker import sdk_names
 
 DESCRIPTION = "Machine-learning jobs on EC2, on one VM or on many: launch, install, run, fetch, terminate."
 
@@ -81,14 +83,20 @@ def parse(argv: Sequence[str], commands: Sequence[Command], program: str) -> arg
     if late := [name for name in BEFORE_THE_VERB if name in unknown]:
         raise UsageError(f"{late[0]} goes before the verb", fix=f"{program} {shlex.join(_moved(argv, at))}")
     if unknown:
-        fix = f"{program} {options.verb} --help"
-        if len(unknown) == 1 and unknown[0].isdecimal() and hasattr(options, "n"):
-            fix = f"{program} {options.verb} -n {unknown[0]}"
-        elif job := getattr(options, "job", ""):
-            # Options after a script are the script's own, which the shell has to pass on in one piece.
-            fix = f"{program} {options.verb} {shlex.quote(' '.join([job, *unknown]))}   passes them to the script"
-        raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=fix)
+        raise UsageError(f"unrecognized arguments: {' '.join(unknown)}", fix=_fix(options, unknown, program))
     return options
+
+
+def _fix(options: argparse.Namespace, unknown: list[str], program: str) -> Text:
+    """Return what to type instead of arguments that a verb does not have."""
+    if len(unknown) == 1 and unknown[0].isdecimal() and hasattr(options, "n"):
+        return f"{program} {options.verb} -n {unknown[0]}"
+    job = getattr(options, "job", "")
+    place = sdk_names.instead_of(unknown)
+    if job and (Path(job.split()[0]).suffix or not place):
+        # Options after a script are the script's own, which the shell has to pass on in one piece.
+        return f"{program} {options.verb} {shlex.quote(' '.join([job, *unknown]))}   passes them to the script"
+    return place or f"{program} {options.verb} --help"
 
 
 def _moved(argv: Sequence[str], at: int) -> list[str]:

@@ -12,6 +12,7 @@ from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.base import Verb
 from orchestrator.interface.verbs.interaction import Interrupted, show_table
 from orchestrator.interface.verbs.registry import VerbRegistry
+from orchestrator.interface.verbs.sagemaker import sdk_names
 
 if TYPE_CHECKING:
     from orchestrator.interface.console import Console
@@ -115,7 +116,8 @@ class PromptVerb:
             # Before the call: a TypeError from within would be a bug, this one is a typing mistake.
             bound = self.__signature__.bind(*args, **options)
         except TypeError as error:
-            raise UsageError(f"{self.call}: {error}", fix=f"{self.__name__}?  explains it") from None
+            fix = sdk_names.instead_of_unexpected(str(error)) or f"{self.__name__}?  explains it"
+            raise UsageError(f"{self.call}: {error}", fix=fix) from None
         argument_types.check(self.verb, bound)
         answer: object = None
         try:

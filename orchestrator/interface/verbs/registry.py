@@ -91,8 +91,8 @@ def default_registry() -> VerbRegistry:
         notebooks,
     )
     from orchestrator.interface.verbs import storage as data
-    from orchestrator.interface.verbs.sagemaker import endpoints, training
+    from orchestrator.interface.verbs.sagemaker import endpoints, setup, training, tuning
 
-    groups = (cluster, jobs, experiment, training, endpoints)
+    groups = (cluster, jobs, experiment, training, tuning, endpoints, setup)
     modules = (*groups, hosts, notebooks, data, account, config, job_files)
     return VerbRegistry([module.GROUP for module in modules])

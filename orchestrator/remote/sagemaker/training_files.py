@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 import tarfile
@@ -48,6 +49,14 @@ def replace_placeholders(folder: Path, addresses: dict[str, str]) -> None:
             text = path.read_text(encoding="utf-8", errors="surrogateescape")
             text = pattern.sub(lambda match: addresses[match[0]], text)
             path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def set_variable(folder: Path, name: str, value: str) -> None:
+    """Replace the value of a variable that the run was planned with; a tuning job chooses another one."""
+    for path in folder.glob("task/*.env"):
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+        changed = [f"{name}={shlex.quote(value)}\n" if line.startswith(f"{name}=") else line for line in lines]
+        path.write_text("".join(changed), encoding="utf-8", errors="surrogateescape")
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from training_files import RunError, fail, link, move_content, replace_placeholders, resolve, unpack
+from training_files import RunError, fail, link, move_content, replace_placeholders, resolve, set_variable, unpack
 
 GRACE_S = 100.0  # SageMaker sends SIGKILL 120 s after SIGTERM; the results have to be moved as well
 POLL_S = 0.05
@@ -116,8 +116,8 @@ class Host:
             SM_OUTPUT_DATA_DIR=str(self.ml / "output/data"),
             SM_HOSTS=json.dumps(self.resources["hosts"]),
             SM_CURRENT_HOST=self.name,
-            STRATUS_HYPERPARAMETERS=shlex.join(options),
         )
+        set_variable(self.folder, "STRATUS_HYPERPARAMETERS", shlex.join(options))
         for channel in (self.ml / "input/data").glob("*"):
             self.env["SM_CHANNEL_" + re.sub(r"\W", "_", channel.name).upper()] = str(channel)
         for name, value in hyperparameters.items():

@@ -17,6 +17,7 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
 from orchestrator.aws.sagemaker.managed import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
+from orchestrator.aws.sagemaker.roles import RoleDocuments
 from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
@@ -46,10 +47,13 @@ from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
 from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
 from orchestrator.services.hosting.transforms import TransformResult
+from orchestrator.services.images import PushedImage
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
+from orchestrator.services.roles import RolePlan
 from orchestrator.services.ssh_config import SshConfigReport
 from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
 from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
+from orchestrator.services.tuning import TuningTrial
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {
@@ -116,6 +120,10 @@ KEYS: dict[type, str] = {
     Quota: "code families market",
     SageMakerQuotaIncrease: "limit wanted status open",
     SageMakerQuota: "quota needed limit in_use",
+    TuningTrial: "job state value hyperparameters seconds usd reason best",
+    RolePlan: "name arn bucket current role pass_role",
+    RoleDocuments: "name trust permissions",
+    PushedImage: "job image tag",
     Offering: "type vcpus memory_gib gpus gpu usd_per_hour_each room gpu_memory_gib usd_per_hour_spot network zones",
     BreakEven: "instance_type region price_source use own rentals usd_per_year_stopped",
     OwnComputer: "usd watts usd_per_kwh",

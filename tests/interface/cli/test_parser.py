@@ -61,6 +61,8 @@ ACCEPTED: list[tuple[str, str, list[Any], dict[str, Any]]] = [
         },
     ),
     ("quota", "RequestLimitIncrease", [], {}),
+    ("sagemaker-role --yes", "SageMakerRole", [], {"yes": True}),
+    ("push-image folder --yes", "PushImage", [], {"job": "folder", "yes": True}),
     ("quota -n 4", "RequestLimitIncrease", [], {"n": 4}),
     ("access", "RefreshAccess", [], {}),
     ("idle 30", "IdleShutdown", [30], {}),

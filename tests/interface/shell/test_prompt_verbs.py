@@ -64,6 +64,8 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"Answer\(value=None\): too many positional arguments"):
         verb(1, 2)
+    with pytest.raises(UsageError, match="train_instance_count of SageMaker's SDK is here: count=2"):
+        verb(train_instance_count=2)
     with pytest.raises(Exception, match=r"KeyError: 'x' \(a bug in Stratus\)"):
         verb(KeyError("x"))
     interrupt = KeyboardInterrupt()

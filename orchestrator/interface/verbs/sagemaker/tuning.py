@@ -1,0 +1,137 @@
+"""Verbs on SageMaker: tune the hyper-parameters of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from orchestrator.core.errors import StratusError
+from orchestrator.core.next_step import NextStep
+from orchestrator.interface.verbs.base import VerbGroup
+from orchestrator.interface.verbs.follow import ask_after_interrupt
+from orchestrator.interface.verbs.interaction import (
+    Confirmation,
+    Interrupted,
+    check_vm_count,
+    confirm,
+    interruptible,
+    show,
+)
+from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParameter, WholeNumber, vm_count
+
+if TYPE_CHECKING:
+    from orchestrator.interface.workspace import Workspace
+    from orchestrator.services.tuning import TuningOutcome, TuningPlan, TuningTrial
+
+GROUP = VerbGroup("SageMaker: tuning")
+
+Ranges = Annotated[str | Mapping[str, object], VerbParameter(metavar="RANGES")]
+Objective = Annotated[str, VerbParameter(metavar="TEXT")]
+Strategy = Annotated[str, VerbParameter(metavar="NAME")]
+Count = Annotated[int | None, VerbParameter(metavar="N", parse=vm_count)]
+InstanceType = Annotated[str, VerbParameter(metavar="TYPE")]
+
+EXAMPLE = NextStep("Tune", "examples/first", ranges="lr=0.001:0.1:log batch=16,32", objective="minimize loss")
+
+
+def _document(trials: Sequence[TuningTrial]) -> dict[str, object]:
+    return {"trials": trials}
+
+
+@GROUP.verb("Tune", "tune", document=_document, examples=(EXAMPLE,), next_steps=(NextStep("FetchResults"),))
+def tune(
+    workspace: Workspace,
+    job: JobName = "",
+    *,
+    ranges: Ranges = "",
+    objective: Objective = "",
+    jobs: WholeNumber = 20,
+    parallel: WholeNumber = 4,
+    strategy: Strategy = "Bayesian",
+    count: Count = None,
+    instance_type: InstanceType = "",
+    spot: bool = False,
+    yes: Consent = False,
+) -> Sequence[TuningTrial] | None:
+    """Tune the job's hyper-parameters on SageMaker.
+
+    Starts training jobs with different values, prints each one's objective when it ends, and fetches the best run. The
+    image needs the command train: PushImage builds one. At the prompt, Tune(...).to_pandas() is a table.
+
+    job            folder of a job (default: [job] run in the config file).
+    ranges         "lr=0.001:0.1:log layers=1:4 optimizer=adam,sgd": bounds or values of each hyper-parameter; at the
+                   prompt also {"lr": (0.001, 0.1, "log"), "layers": (1, 4), "optimizer": ["adam", "sgd"]}.
+    objective      "minimize loss" or "maximize accuracy": a metric of [metrics] in job.ini.
+    jobs           how many training jobs; 0 for all combinations of a grid.
+    parallel       how many of them at the same time.
+    strategy       Bayesian, Random, Grid (values only) or Hyperband.
+    count          instances of each training job (default: [sagemaker] training_instances).
+    instance_type  their type (default: [sagemaker] training_instance_type).
+    spot           on spot instances.
+    yes            do not ask for confirmation.
+
+    Costs  the sum of its training jobs; the most that it can be is shown.
+    """
+    from orchestrator.interface.render.sagemaker import tuning
+    from orchestrator.jobs.scripts import find as scripts
+    from orchestrator.services.sagemaker import TrainingChoices
+    from orchestrator.services.tuning import TuningChoices, planned_values
+
+    session = workspace.session()
+    source = scripts.find(job, partial(NextStep, "Tune"))
+    definition = session.sagemaker.plan(
+        TrainingChoices(source, check_vm_count(count), instance_type, True if spot else None, planned_values(ranges))
+    )
+    plan = session.tuning.plan(definition, TuningChoices(ranges, objective, jobs, parallel, strategy))
+    workspace.console.print(tuning.plan_lines(plan))
+    again = NextStep("Tune", *([job] if job else []), ranges=ranges, objective=objective, yes=True)
+    confirm(workspace, Confirmation("Tune?", again, "Nothing was started."), yes=yes)
+    with interruptible(workspace, "It may have started.", NextStep("Status") + "  shows it"):
+        session.tuning.start(plan)
+    outcome = _watch(workspace, plan)
+    return None if outcome is None else _finish(workspace, outcome)
+
+
+def _watch(workspace: Workspace, plan: TuningPlan) -> TuningOutcome | None:
+    """Print each training job that ends, until all have; None if the tuning job was left."""
+    from orchestrator.interface.render.sagemaker import tuning
+
+    session, told = workspace.session(), set[str]()
+
+    def print_trial(trial: TuningTrial) -> None:
+        if trial.name not in told:
+            told.add(trial.name)
+            workspace.console.print(tuning.trial_line(trial))
+
+    while True:
+        try:
+            with workspace.progress.shown():
+                return session.tuning.watch(plan, print_trial)
+        except KeyboardInterrupt:
+            pass
+        # Outside the except clause: errors of what follows would otherwise carry the Ctrl-C as their context.
+        answer = ask_after_interrupt(workspace.console)
+        if answer == "c":
+            session.tuning.stop(plan)
+        if answer == "l":
+            workspace.console.print(
+                f"  {plan.request.name} continues on SageMaker; " + NextStep("Status") + "  shows it"
+            )
+            if not workspace.console.is_interactive:
+                raise Interrupted
+            return None
+
+
+def _finish(workspace: Workspace, outcome: TuningOutcome) -> Sequence[TuningTrial]:
+    from orchestrator.interface.render.sagemaker import tuning
+
+    show(workspace, list(outcome.trials), tuning.table(outcome))
+    if outcome.run_id:
+        record = workspace.session().runs.fetch(outcome.run_id)
+        show(workspace, record)
+        # Belongs to the JSON document: that of the trials.
+        workspace.last_answer = list(outcome.trials)
+    if outcome.state == "Failed":
+        raise StratusError(f"{outcome.name} failed: {outcome.reason}")
+    return list(outcome.trials)
