@@ -100,8 +100,9 @@ class RunModels:
 
     def _image(self, job: JobSpec) -> str:
         settings, region = self.context.settings.sagemaker, self.context.clients.region
-        pushed = registry.pushed_image(self.context.journal, self.context.cluster_id, local_image.managed_name(job))
-        default = f"{self.context.identity.account}.dkr.ecr.{region}.amazonaws.com/{local_image.managed_name(job)}"
+        name = local_image.managed_name(job, self.context.settings.install)
+        pushed = registry.pushed_image(self.context.journal, self.context.cluster_id, name)
+        default = f"{self.context.identity.account}.dkr.ecr.{region}.amazonaws.com/{name}"
         return pushed or job.options.image or settings.training_image or default
 
     def upload(self, model: RunModel) -> str:
