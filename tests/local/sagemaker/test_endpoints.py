@@ -22,7 +22,7 @@ from tests.support.localcloud.clients import boto
 from tests.support.localcloud.training_project import prepare
 from tests.support.project import Project
 
-pytestmark = pytest.mark.local
+pytestmark = pytest.mark.slow
 
 ROWS = [[1.0], [2.0]]
 EXPECTED = [[0.1 * 1.0 + 0.7], [0.1 * 2.0 + 0.7]]

@@ -86,6 +86,7 @@ def test_an_asynchronous_request_writes_its_answer_or_its_failure(hosting: Hosti
     assert (failure["originalStatusCode"], hosting.read(bad["OutputLocation"])) == (400, None)
 
 
+@pytest.mark.slow
 def test_a_serverless_endpoint_becomes_one_with_instances_but_not_back(hosting: HostingLab) -> None:
     name = hosting.endpoint(SERVERLESS)
     instances, serverless = (
@@ -104,6 +105,7 @@ def test_a_serverless_endpoint_becomes_one_with_instances_but_not_back(hosting: 
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_start_fails_and_can_be_deleted(hosting: HostingLab, tmp_path: Path) -> None:
     predict = "def load(folder): raise ValueError('no weights')\ndef predict(model, data): return 0\n"
     broken = hosting.create_model(hosting.upload("models/broken.tar.gz", tmp_path, predict))
@@ -118,6 +120,7 @@ def test_a_model_that_does_not_start_fails_and_can_be_deleted(hosting: HostingLa
     wait_until(lambda: name not in endpoint_names(hosting))
 
 
+@pytest.mark.slow
 def test_an_update_to_a_broken_model_leaves_the_earlier_one_in_service(hosting: HostingLab) -> None:
     name = hosting.endpoint()
     hosting.s3.put_object(Bucket=BUCKET, Key="models/empty.tar.gz", Body=archive_of({"readme": b"x"}))
@@ -196,6 +199,7 @@ def test_tags_are_kept(hosting: HostingLab, endpoint: str) -> None:
     assert hosting.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "b", "Value": "2"}]
 
 
+@pytest.mark.slow
 def test_a_transform_writes_one_output_for_each_object(hosting: HostingLab) -> None:
     hosting.lab.put({"batch/a.csv": "1\n2\n", "batch/deep/b.csv": "3\n"})
     name = hosting.transform(
@@ -209,6 +213,7 @@ def test_a_transform_writes_one_output_for_each_object(hosting: HostingLab) -> N
     assert [[float(line)] for line in lines.split()] == EXPECTED
 
 
+@pytest.mark.slow
 def test_a_transform_fails_with_the_containers_words_and_without_input(hosting: HostingLab) -> None:
     hosting.lab.put({"bad-batch/a.csv": "x\n"})
     bad, empty = (hosting.wait_for_transform(hosting.transform(prefix)) for prefix in ("bad-batch/", "no-batch/"))
