@@ -117,7 +117,7 @@ class EndpointService:
             roles.when_assumable(self.context.clock, lambda: endpoints.create_parts(self.clients, request))
         except CloudRefused as error:
             if "image" in error.message.lower() and not error.fix:
-                error.fix = "the job's image has to be in ECR of this region; docs/endpoints.md"
+                error.fix = NextStep("PushImage") + "  builds the job's image and pushes it to ECR"
             raise
 
     def _undo(self, request: EndpointRequest, entry: JournalEntry) -> None:
