@@ -48,6 +48,7 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runs import RunHandle
 from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
+from orchestrator.services.dask_clusters import DaskService
 from orchestrator.services.hosting.endpoints import EndpointService
 from orchestrator.services.hosting.models import RunModels
 from orchestrator.services.hosting.transforms import TransformService
@@ -97,6 +98,7 @@ class Session:
     :ivar notebooks: JupyterLab on a host.
     :ivar storage: files and folders to S3 and back.
     :ivar tensorboard: TensorBoard on a host.
+    :ivar dask: clusters of runs, for clients on this computer.
     :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
     :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
@@ -152,6 +154,7 @@ class Session:
             job_name=lambda: self.jobs.load_job().name,
         )
         self.tensorboard = self._tensorboard(on_event)
+        self.dask = DaskService(self.inventory, self.context.ssh, self.tunnels, runs)
 
     def _tensorboard(self, on_event: EventHandler) -> TensorBoardService:
         ssh, install = self.context.ssh, self.settings.install

@@ -11,6 +11,7 @@ import pytest
 import orchestrator
 from orchestrator.services.account import AccountService
 from orchestrator.services.cluster import ClusterService
+from orchestrator.services.dask_clusters import DaskService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
 from orchestrator.services.notebooks import NotebookService
@@ -87,6 +88,9 @@ API: dict[type, list[str]] = {
     TensorBoardService: [
         "open(logs, name='', run_id='')",
         "stop(name='')",
+    ],
+    DaskService: [
+        "open(run_id='')",
     ],
     SshConfigService: [
         "install()",

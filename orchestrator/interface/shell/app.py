@@ -30,6 +30,8 @@ EXIT_STATUS_TIMEOUT_S = 4.0
 
 COMPLETION_STALE_S = 30.0
 
+_workspaces: list[Workspace] = []
+
 
 def start(workspace: Workspace, registry: VerbRegistry, *, version: str) -> int:
     """Run the shell until the user exits; then report what still runs and what it costs.
@@ -111,6 +113,7 @@ class IPythonShell:
         self.ip = ip
         self.workspace = workspace
         self.registry = registry
+        _workspaces.append(workspace)
         self.display = DisplayFilter(workspace, self._display_records)
         self.poller = StatusPoller(self._status, self._on_status, workspace.clock)
         self._has_prompt = self._has_greeted = False
@@ -240,7 +243,17 @@ class IPythonShell:
         self.ip.set_custom_exc((), None)
         self.ip.Completer.custom_matchers.remove(self._matcher)
         self.ip.events.unregister("pre_run_cell", self.display.forget)
+        _workspaces.remove(self.workspace)
         self.workspace.close()
+
+
+def current_workspace() -> Workspace:
+    """Return the workspace of the shell, or of a notebook's extension; without one, that of the present folder."""
+    from orchestrator.interface.workspace import Workspace
+
+    if not _workspaces:
+        _workspaces.append(Workspace(None, Console(), REAL_CLOCK))
+    return _workspaces[-1]
 
 
 def _show_errors_in_a_line(ip: Any, console: Console, registry: VerbRegistry) -> None:
