@@ -36,6 +36,7 @@ LIBRARIES = {
     "boto3": r"aws\..*",
     "botocore": r"aws\..*",
     "fabric": r"ssh\..*",
+    "distributed": r"interface\.shell\.dask_client",
     "paramiko": r"ssh\..*",
     "invoke": r"ssh\..*",
     "cryptography": r"crypto\..*|ssh\.connect",

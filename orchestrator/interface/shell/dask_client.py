@@ -31,8 +31,10 @@ def connect(workspace: Workspace, run: str = "", *, check: bool = True) -> Any:
         raise UsageError("distributed is not installed here", fix="pip install distributed") from None
     cluster = workspace.session().dask.open(run)
     workspace.close_later(cluster.close)
-    names = {f"tls_{role}_{part}": getattr(cluster, part) for role in ("client",) for part in ("cert", "key")}
-    security = Security(tls_ca_file=cluster.ca, require_encryption=True, **names)
+    # As PEM text: no file with the key is written here.
+    security = Security(
+        tls_ca_file=cluster.ca, tls_client_cert=cluster.cert, tls_client_key=cluster.key, require_encryption=True
+    )
     try:
         client = Client(cluster.address, security=security, timeout=TIMEOUT_S, set_as_default=True)
     except (OSError, TimeoutError) as error:
