@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,8 +133,12 @@ def test_an_archive_of_nothing_is_an_empty_folder(lab: Lab, ssh_client: SshClien
     assert (tmp_path / "deep/local").is_dir()
 
 
-def test_a_shell_that_says_something_else_is_an_error(lab: Lab, ssh_client: SshClient, tmp_path: Path) -> None:
-    write_program(lab.homes[1], "sh", "echo welcome")
+@pytest.mark.parametrize("script", ["echo welcome", "echo welcome; /bin/tar -C any -czf - ."])
+def test_a_shell_that_says_something_else_is_an_error(
+    lab: Lab, ssh_client: SshClient, tmp_path: Path, script: str
+) -> None:
+    (lab.homes[1] / "any").mkdir(exist_ok=True)
+    write_program(lab.homes[1], "sh", script)
     try:
         with pytest.raises(HostError, match=r"^ml-1: could not fetch any: tar ended with no exit status$"):
             ssh_client.fetch(lab.host(1), "any", tmp_path, timeout_s=60)
@@ -166,8 +171,9 @@ def test_a_damaged_stream_ends_at_the_damage(lab: Lab, ssh_client: SshClient, tm
     def part(name: str) -> Part:
         return Part(name, tmp_path / name, on_received=lambda: received.append(name))
 
-    with pytest.raises(HostError, match=r"^ml-1: could not fetch damaged: "):
+    with pytest.raises(HostError, match=r"^ml-1: could not fetch damaged: ") as caught:
         ssh_client.fetch_parts(lab.host(1), [part("before"), part("damaged"), part("after")], timeout_s=60)
 
     assert content(tmp_path) == {"before/file": "before"}
     assert received == ["before"]
+    assert isinstance(caught.value.__cause__, tarfile.TarError | EOFError)
