@@ -133,7 +133,7 @@ def test_an_archive_of_nothing_is_an_empty_folder(lab: Lab, ssh_client: SshClien
     assert (tmp_path / "deep/local").is_dir()
 
 
-@pytest.mark.parametrize("script", ["echo welcome", "echo welcome; /bin/tar -C any -czf - ."])
+@pytest.mark.parametrize("script", ["echo welcome", "echo welcome; /bin/tar -C any -czf - .; echo 0"])
 def test_a_shell_that_says_something_else_is_an_error(
     lab: Lab, ssh_client: SshClient, tmp_path: Path, script: str
 ) -> None:
