@@ -186,7 +186,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class SageMakerSettings:
-    """Training jobs, endpoints and other managed resources on SageMaker; needed by its verbs only."""
+    """Training jobs and endpoints of SageMaker; its verbs only."""
 
     role: str = option("", aws_value_types.role(), "execution role of SageMaker's containers: its name or ARN")
     sagemaker_bucket: str = option(
@@ -198,16 +198,12 @@ class SageMakerSettings:
     training_instance_type: str = option("ml.m5.xlarge", aws_value_types.managed_type(), "type of training instances")
     training_instances: int = option(1, integer(1, 1000), "instances of a training job")
     training_spot: bool = option(False, boolean(), "train on spot instances: cheaper; AWS may interrupt the job")
-    spot_wait_hours: float = option(
-        24.0, number(0, 672, "hours"), "spot: the job may wait and run for so long in all, at most 672"
-    )
+    spot_wait_hours: float = option(24.0, number(0, 672, "hours"), "spot: longest time of waiting and running together")
     keep_alive_minutes: int = option(
-        0, integer(0, 360), "keep training instances for the next job (warm pool), which is billed; 0: no"
+        0, integer(0, 360), "keep instances for the next job (warm pool), which is billed; 0: no"
     )
     volume_gib: int = option(30, integer(1, 16384, "GiB"), "disk of each training instance")
-    training_subnets: str = option(
-        "", aws_value_types.resource_ids("subnet"), "subnets of training jobs, for EFS and FSx; empty: none"
-    )
+    training_subnets: str = option("", aws_value_types.resource_ids("subnet"), "subnets of training jobs; empty: none")
     training_security_groups: str = option("", aws_value_types.resource_ids("sg"), "their security groups")
 
 

@@ -1,0 +1,100 @@
+"""The shipped jobs train on SageMaker from their unchanged folders, with the metrics of their runs on VMs."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.jobs.record import RunRecord
+from orchestrator.services.sagemaker import TrainingChoices
+from orchestrator.session import Session
+from tests.support.localcloud.training_project import prepare
+from tests.support.paths import ROOT
+from tests.support.project import Project
+
+for package in ("sklearn", "distributed", "netCDF4", "pyhdf", "matplotlib"):
+    pytest.importorskip(package, reason=f"the examples need {package}")
+
+pytestmark = pytest.mark.slow
+SMALL = "--data data --out outputs --model trees --trees 5 --rows 2000"
+
+
+@pytest.fixture(scope="module")
+def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Return a project with two VMs and a role for training."""
+    project = prepare(Project(tmp_path_factory.mktemp("desk"), "shipped", cloud))
+    project.job("single = true\n")
+    with project.session() as session:
+        assert not session.cluster.launch(session.cluster.plan(2)).failed
+    yield project
+    with project.session("cleaner") as session:
+        assert session.cluster.terminate().remaining == ()
+
+
+def run_on_vms(session: Session, folder: Path, *, multi: bool) -> tuple[list[str], RunRecord]:
+    """Run a job on the VMs; return its lines, sorted."""
+    lines: list[str] = []
+    handle = session.jobs.start(multi=multi, folder=folder)
+    session.jobs.follow(handle.run_id, on_line=lambda host, line: lines.append(line))
+    return sorted(lines), session.jobs.fetch(handle.run_id)
+
+
+def train(session: Session, folder: Path, count: int, **choices: Any) -> tuple[list[str], RunRecord]:
+    """Train a job on SageMaker; return its lines, sorted."""
+    lines: list[str] = []
+    handle = session.sagemaker.start(session.sagemaker.plan(TrainingChoices(folder, count, **choices)))
+    run_id = handle.run_id
+    session.runs.follow(run_id, on_line=lambda host, line: lines.append(line), on_hosts=lambda hosts: None)
+    return sorted(lines), session.runs.fetch(run_id)
+
+
+def copy(name: str, project: Project, change: Callable[[str], str]) -> Path:
+    """Copy an example with its data; its job.ini is changed so that it takes seconds."""
+    folder = project.folder / name
+    ignored = shutil.ignore_patterns("data", "outputs", "__pycache__")
+    shutil.copytree(ROOT / "examples" / name, folder, ignore=ignored, dirs_exist_ok=True)
+    text = (folder / "job.ini").read_text()
+    (folder / "job.ini").write_text(change(text))
+    return folder
+
+
+def numbers(values: Any, path: str = "") -> dict[str, float]:
+    """Return the numbers of metrics by their path, without times."""
+    if isinstance(values, dict):
+        return {key: number for name, item in values.items() for key, number in numbers(item, f"{path}/{name}").items()}
+    is_number = isinstance(values, int | float) and not isinstance(values, bool)
+    return {path: float(values)} if is_number and not any(word in path for word in ("second", "time", "_s/")) else {}
+
+
+def test_cloud_retrieval_has_the_metrics_of_its_run_on_vms(project: Project) -> None:
+    def small(text: str) -> str:
+        text = text.replace("requirements = requirements.txt", f"python = {sys.executable}\nsystem_packages = yes")
+        return text.replace("--data data --out outputs --fast", SMALL)
+
+    folder = copy("cloud_retrieval", project, small)
+    make = [sys.executable, "synthesize.py", "--out", "data", "--scenes", "2", "--size", "64"]
+    subprocess.run(make, cwd=folder, check=True, capture_output=True, timeout=120)
+    with project.session() as session:
+        _, expected = run_on_vms(session, folder, multi=False)
+        for count in (1, 2):
+            _, record = train(session, folder, count)
+            own, other = numbers(record.metrics), numbers(expected.metrics)
+            assert own.keys() == other.keys()
+            assert len(own) > 5
+            assert all(math.isclose(own[name], other[name], rel_tol=1e-6, abs_tol=1e-6) for name in own)
+
+
+def test_dask_sums_from_the_unchanged_folder_on_two_instances(project: Project) -> None:
+    folder = copy("hello_dask", project, lambda text: text)
+
+    with project.session() as session:
+        lines, record = train(session, folder, 2)
+    assert [line for line in lines if line.startswith("workers")] == ["workers 2 total 332833500"]
+    assert [path.read_text().strip() for path in record.folder.rglob("total.txt")] == ["332833500"]
