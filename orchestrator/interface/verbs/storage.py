@@ -61,7 +61,7 @@ def download(
     limit: Limit = 0,
     requester_pays: bool = False,
 ) -> TransferReport:
-    """Download an object, or everything below a prefix, from S3.
+    """Download an object, or all below a prefix, from S3.
 
     Objects are fetched in parts and checked by their checksums. After a cut or a kill, the same call fetches what is
     missing. An object that changes meanwhile is refused.
@@ -118,7 +118,7 @@ def sync(
 
 @GROUP.verb("ListData", "list-data", examples=(NextStep("ListData", URL),))
 def list_data(workspace: Workspace, url: Url, *, public: bool = False, requester_pays: bool = False) -> DataListing:
-    """List objects and folders in S3, and uploads that are not complete.
+    """List objects in S3, and incomplete uploads.
 
     url             the bucket or folder.
     public          without credentials, of a public bucket.

@@ -48,7 +48,7 @@ def train(
     hyperparameters: Hyperparameters = None,
     yes: Consent = False,
 ) -> RunResult | RunHandle | CancelReport | None:
-    """Train the job on SageMaker: show plan and price, ask, run.
+    """Train the job on SageMaker; shows the price first.
 
     The job folder is the one that runs on VMs, unchanged: on 1 instance its command `single`, on several `multi`. It
     runs without this computer; Attach, Logs, CancelJob, FetchResults and Runs take its id as any other run's.
