@@ -185,6 +185,9 @@ def main(model_folder: Path) -> None:
     signal.signal(signal.SIGTERM, stop)
     threading.Thread(target=server.model.load, args=(model_folder / "outputs",), daemon=True).start()
     server.serve_forever()
+    sys.stdout.flush()
+    # At once: threads of the model's libraries may not end by themselves, and SIGKILL follows after 30 s.
+    os._exit(0)
 
 
 def port() -> int:
