@@ -112,6 +112,7 @@ SCRIPTS = {
 }
 ELSEWHERE = {
     "alive.sh": "called by Horovod, without arguments",
+    "serve.sh": "called by SageMaker, without arguments",
     "container.sh": "called by task.sh with names that start.sh chose",
     "dask_main.sh": "called by a task with fixed arguments",
     **dict.fromkeys(("horovod.sh", "mpi.sh", "torchrun.sh", "mxnet_main.sh"), "called with the run's folder alone"),
