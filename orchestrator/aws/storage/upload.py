@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.aws import errors
+from orchestrator.aws.storage import crc32
 from orchestrator.aws.storage.bucket import Access, StoredObject
 from orchestrator.aws.storage.locations import S3Url
 from orchestrator.aws.storage.meter import Meter
 from orchestrator.aws.storage.unfinished import Unfinished, UploadState
-from orchestrator.core import crc32
 from orchestrator.core.errors import StratusError, UsageError
 
 PART_BYTES = 8 << 20

@@ -11,9 +11,8 @@ from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncr
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
-from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
-from orchestrator.interface.render.styles import line
+from orchestrator.interface.render.styles import failures, line
 from orchestrator.interface.render.units import columns
 from orchestrator.services.account import AccessReport, Cost
 

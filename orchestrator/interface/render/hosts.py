@@ -10,9 +10,8 @@ from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
-from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
-from orchestrator.interface.render.styles import line
+from orchestrator.interface.render.styles import failures, line
 from orchestrator.interface.render.units import columns
 from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.services.notebooks import NotebookPage, NotebookStop

@@ -8,9 +8,8 @@ from datetime import datetime
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
 from orchestrator.interface.render import units
-from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
-from orchestrator.interface.render.styles import line, state
+from orchestrator.interface.render.styles import failures, line, state
 from orchestrator.interface.render.units import columns, duration
 
 MANY = 20

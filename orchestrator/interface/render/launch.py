@@ -12,9 +12,8 @@ from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.render import units
 from orchestrator.interface.render.cluster import other_settings, same_role
-from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines
-from orchestrator.interface.render.styles import Styled, line, state
+from orchestrator.interface.render.styles import Styled, failures, line, state
 from orchestrator.interface.render.units import columns, duration
 
 MANY = 20

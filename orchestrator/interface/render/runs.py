@@ -9,9 +9,8 @@ from typing import Any
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts.tunnels import Dashboard
 from orchestrator.interface.render import units
-from orchestrator.interface.render.failures import failures
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
-from orchestrator.interface.render.styles import line, state
+from orchestrator.interface.render.styles import failures, line, state
 from orchestrator.interface.render.units import columns, duration
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.record import RunRecord

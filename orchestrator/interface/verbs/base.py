@@ -3,18 +3,53 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.interface.verbs.parameters import VerbParameter, parameters_of
-from orchestrator.interface.verbs.verb_docs import VerbDocs, parse_docs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 Documented = Callable[[Any], object] | None
+
+
+@dataclass(frozen=True)
+class VerbDocs:
+    """One verb's docstring.
+
+    :param summary: first line, without its period.
+    :param prose: further paragraphs.
+    :param parameters: name of a parameter -> its description.
+    :param costs: what using the verb costs; empty where nothing is to be said.
+    """
+
+    summary: str
+    prose: str
+    parameters: dict[str, str]
+    costs: str
+
+
+def parse_docs(docstring: str, parameters: Collection[str]) -> VerbDocs:
+    """Return the parts of a docstring: paragraphs, ``name  description`` lines, and ``Costs  ...``."""
+    summary, _, rest = docstring.partition("\n")
+    # Two blanks after a name: prose has one.
+    labels = re.compile(rf"({'|'.join([*map(re.escape, parameters), 'Costs'])}) {{2,}}(\S.*)")
+    described: dict[str, str] = {}
+    prose: list[str] = []
+    for text in rest.strip("\n").split("\n"):
+        label = labels.fullmatch(text)
+        if label:
+            described[label[1]] = label[2]
+        else:
+            prose.append(text)
+    costs = described.pop("Costs", "")
+    # Labels that were taken out leave blank lines behind.
+    paragraphs = re.sub(r"\n{3,}", "\n\n", "\n".join(prose)).strip("\n")
+    return VerbDocs(summary.rstrip("."), paragraphs, described, costs)
 
 
 def _same(answer: object) -> object:

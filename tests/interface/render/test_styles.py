@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.core.errors import HostError
 from orchestrator.core.next_step import NextStep
-from orchestrator.interface.render.failures import failures
+from orchestrator.interface.render.styles import failures
 from tests.support.interface.rendered import texts
 
 
