@@ -130,7 +130,7 @@ class Session:
         managed = self._managed()
         self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep, managed)
         self.tunnels = Tunnels(self.context.ssh, lambda: self.context.folder / "tunnels")
-        self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh", self.tunnels)
+        self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh", self.tunnels, on_event)
         self.account = AccountService(self.inventory)
         self.jobs = JobService(self.inventory, self._job_context(runs, timings))
         unfinished = Unfinished(home / "transfers", self.context.journal)

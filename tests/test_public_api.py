@@ -69,7 +69,9 @@ API: dict[type, list[str]] = {
     ],
     HostService: [
         "open_tunnels()",
+        "receive(remote, path, name='')",
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",
+        "send(path, name='', remote='')",
         "ssh_command(name)",
         "tunnel(name, port)",
         "usage(names=())",

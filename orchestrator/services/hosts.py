@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.host_source import HostSource
 from orchestrator.hosts import commands, usage
+from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
 
 if TYPE_CHECKING:
@@ -22,7 +24,15 @@ class HostService:
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
     """
 
-    def __init__(self, source: HostSource, ssh: SshClient, ssh_folder: Path, tunnels: Tunnels) -> None:
+    def __init__(
+        self,
+        source: HostSource,
+        ssh: SshClient,
+        ssh_folder: Path,
+        tunnels: Tunnels,
+        on_event: EventHandler = ignore_event,
+    ) -> None:
+        self._transfers = Transfers(ssh, on_event)
         self.source = source
         self.tunnels = tunnels
         self.ssh = ssh
@@ -50,6 +60,21 @@ class HostService:
         :param on_line: called with (host, line), from one thread per host.
         """
         return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
+
+    def send(self, path: Path, name: str = "", remote: str = "") -> HostTransfer:
+        """Send a file or a folder to a host.
+
+        :param name: of the host; the first when empty.
+        :param remote: its path there, absolute or below the login's home; empty for the same name.
+        """
+        return self._transfers.send(self.source.hosts([name] if name else [])[0], path, remote)
+
+    def receive(self, remote: str, path: Path, name: str = "") -> HostTransfer:
+        """Receive a file, or the content of a folder, of a host into a folder here.
+
+        :param name: of the host; the first when empty.
+        """
+        return self._transfers.receive(self.source.hosts([name] if name else [])[0], remote, path)
 
     def tunnel(self, name: str, port: int) -> PortTunnel:
         """Open a tunnel to a port on a host's loopback address; it makes a new connection when it has lost one.

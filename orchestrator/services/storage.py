@@ -13,12 +13,12 @@ from orchestrator.aws.storage import locations
 from orchestrator.aws.storage.bucket import Access, StoredObject
 from orchestrator.aws.storage.download import Downloader
 from orchestrator.aws.storage.locations import S3Url
-from orchestrator.aws.storage.meter import Meter, Progress
 from orchestrator.aws.storage.unfinished import Unfinished, UnfinishedUpload
 from orchestrator.aws.storage.upload import PART_BYTES, Source, Uploader
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.next_step import NextStep
+from orchestrator.core.transfer_meter import Meter, Progress
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients

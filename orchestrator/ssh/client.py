@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -244,9 +244,18 @@ class SshClient:
         with self._start_command(host, quote(*send_command(parts)), timeouts, eof=True) as session:
             return receive_parts(session, host, parts, budget or UnpackBudget())
 
-    def send(self, host: Host, source: Path | bytes, remote: str, *, timeout_s: float = 3600.0) -> None:
+    def send(
+        self,
+        host: Host,
+        source: Path | bytes,
+        remote: str,
+        *,
+        timeout_s: float = 3600.0,
+        on_bytes: Callable[[int], object] = lambda count: None,
+    ) -> None:
         """Copy bytes to the file ``remote``, or the content of a local folder into the folder ``remote``.
 
+        :param on_bytes: called with the size of each block of the compressed stream.
         :raises HostError: it could not be written there.
         :raises ConnectError: no session, or kind ``lost``.
         """
@@ -256,7 +265,9 @@ class SshClient:
             command, content = f"cat >{target}", iter([source])
         else:
             command, content = f"mkdir -p {target} && exec tar -C {target} -xzf -", pack(source)
-        status = self.stream(host, command, stdin=content, on_line=lines.append, timeout_s=timeout_s)
+        status = self.stream(
+            host, command, stdin=_counted(content, on_bytes), on_line=lines.append, timeout_s=timeout_s
+        )
         CommandResult(host.name, command, "\n".join(lines), "", status, 0.0).raise_if_failed(
             f"could not write {remote}"
         )
@@ -341,3 +352,9 @@ def _begin(channel: paramiko.Channel, command: str, merge: bool, eof: bool) -> N
     channel.exec_command(command.encode("utf-8", "surrogateescape"))
     if eof:
         channel.shutdown_write()
+
+
+def _counted(blocks: Iterable[bytes], on_bytes: Callable[[int], object]) -> Iterator[bytes]:
+    for block in blocks:
+        on_bytes(len(block))
+        yield block

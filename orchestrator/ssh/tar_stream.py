@@ -54,6 +54,7 @@ class UnpackBudget:
     :param max_files: files, folders and links.
     :param advice: where the limits are set.
     :param shared: taken from once these are spent.
+    :param on_bytes: called with the number of bytes before they are written.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class UnpackBudget:
         max_files: int = 200_000,
         advice: Text = "",
         shared: UnpackBudget | None = None,
+        on_bytes: Callable[[int], object] = lambda count: None,
     ) -> None:
+        self._on_bytes = on_bytes
         self.max_bytes, self.max_files, self.advice = max_bytes, max_files, advice
         self._shared = shared
         self._bytes = self._files = 0
@@ -98,6 +101,7 @@ class UnpackBudget:
 
         :raises LimitReached: they are too many.
         """
+        self._on_bytes(count)
         with self._lock:
             if self._bytes + count <= self.max_bytes:
                 self._bytes += count

@@ -72,6 +72,9 @@ class Access:
 
     def _refusal(self, error: Exception, action: str, url: S3Url) -> StratusError:
         code = errors.code_of(error)
+        if isinstance(error, _cut_errors()):
+            advice = "run the same command again: it continues where this one ended"
+            return StratusError(f"{action}: the connection ended", where=str(url), fix=advice)
         message, fix = _explanation(code, url, self, action)
         if not message:
             return self.clients.translate(error, action=f"{action} {url}")
@@ -103,6 +106,12 @@ class Access:
 
 def _listed(item: Mapping[str, Any]) -> StoredObject:
     return StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp())
+
+
+def _cut_errors() -> tuple[type[Exception], ...]:
+    from botocore import exceptions
+
+    return (exceptions.ConnectionClosedError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError)
 
 
 _PERMISSIONS = {"reading": "s3:GetObject", "writing": "s3:PutObject", "listing": "s3:ListBucket"}

@@ -15,9 +15,9 @@ from typing import Any
 from orchestrator.aws.storage import crc32
 from orchestrator.aws.storage.bucket import Access, StoredObject
 from orchestrator.aws.storage.locations import PART_SUFFIX, S3Url
-from orchestrator.aws.storage.meter import Meter
 from orchestrator.aws.storage.upload import PARALLEL, PART_BYTES, Source, in_threads
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.transfer_meter import Meter
 
 _BLOCK_BYTES = 256 << 10
 _ATTEMPTS = 5

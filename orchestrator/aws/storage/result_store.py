@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.storage.bucket import Access
 from orchestrator.aws.storage.download import Downloader
 from orchestrator.aws.storage.locations import S3Url
-from orchestrator.aws.storage.meter import Meter, Progress
+from orchestrator.core.transfer_meter import Meter, Progress
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients

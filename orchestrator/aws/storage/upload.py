@@ -14,9 +14,9 @@ from orchestrator.aws import errors
 from orchestrator.aws.storage import crc32
 from orchestrator.aws.storage.bucket import Access, StoredObject
 from orchestrator.aws.storage.locations import S3Url
-from orchestrator.aws.storage.meter import Meter
 from orchestrator.aws.storage.unfinished import Unfinished, UploadState
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.transfer_meter import Meter
 
 PART_BYTES = 8 << 20
 MOST_PARTS = 10_000

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import NextStep, Text, as_message
+from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.services.storage import (
@@ -101,3 +102,22 @@ def _(report: AbortReport, _now: datetime) -> Lines:
 @document.register(AbortReport)
 def _(report: AbortReport) -> Document:
     return {"aborted": document(report.aborted)}
+
+
+@lines.register(HostTransfer)
+def _(report: HostTransfer, _now: datetime) -> Lines:
+    left_out = [f"  not received: {text}" for text in report.left_out]
+    size, seconds = units.size(report.total_bytes), units.duration(report.seconds)
+    return [*left_out, f"  {report.host}: {report.source} -> {report.target}, {size} in {seconds}"]
+
+
+@document.register(HostTransfer)
+def _(report: HostTransfer) -> Document:
+    return {
+        "host": report.host,
+        "source": report.source,
+        "target": report.target,
+        "bytes": report.total_bytes,
+        "seconds": round(report.seconds, 3),
+        "left_out": document(report.left_out),
+    }

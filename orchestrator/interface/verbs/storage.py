@@ -12,6 +12,7 @@ from orchestrator.interface.verbs.interaction import check_number, interruptible
 from orchestrator.interface.verbs.parameters import VerbParameter, decimal_number
 
 if TYPE_CHECKING:
+    from orchestrator.hosts.transfer import HostTransfer
     from orchestrator.interface.workspace import Workspace
     from orchestrator.services.storage import AbortReport, DataListing, TransferReport
 
@@ -23,6 +24,8 @@ DOWNLOAD = NextStep("Download", URL, "data")
 
 Url = Annotated[str, VerbParameter(metavar="S3-URL", positional=True)]
 LocalPath = Annotated[str, VerbParameter(metavar="PATH", positional=True)]
+Host = Annotated[str, VerbParameter(metavar="HOST", positional=True, also_option=True, completes="host")]
+Remote = Annotated[str, VerbParameter(metavar="REMOTE", positional=True)]
 Limit = Annotated[float, VerbParameter(metavar="MB/S", parse=decimal_number)]
 
 
@@ -155,3 +158,41 @@ def _shown(workspace: Workspace, report: TransferReport) -> TransferReport:
         count, total = len(report.failed), report.files + report.unchanged + len(report.failed)
         raise StratusError(f"{count} of {total} files failed", where=report.source)
     return report
+
+
+@GROUP.verb(
+    "Send", "send", examples=(NextStep("Send", "data.csv", "ml-0"), NextStep("Send", "data", "ml-0", "work/data"))
+)
+def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote = "") -> HostTransfer:
+    """Send a file or a folder to a VM.
+
+    A file gets its name when it is complete, and is checked by its SHA-256. A call that was interrupted begins again.
+
+    path    the file or folder here.
+    host    name of the VM (default: the first).
+    remote  its path there, absolute or below the login's home (default: the same name).
+
+    Costs  nothing beyond the VM's time.
+    """
+    again = NextStep("Send", path, *([host] if host else []), *([remote] if remote else []))
+    with interruptible(workspace, "What was sent is not complete.", again + "  sends it again"):
+        report = workspace.session().hosts.send(Path(path), host, remote)
+    return show(workspace, report)
+
+
+@GROUP.verb("Receive", "receive", examples=(NextStep("Receive", "work/model.bin", "models", "ml-0"),))
+def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: Host = "") -> HostTransfer:
+    """Receive a file, or the content of a folder, from a VM.
+
+    For the outputs of a run, FetchResults() is simpler. Files and folders only; links to files become files.
+
+    remote  its path there, absolute or below the login's home.
+    path    the folder here (default: the present one).
+    host    name of the VM (default: the first).
+
+    Costs  data transfer to the internet, about $0.09 per GB.
+    """
+    again = NextStep("Receive", remote, path, *([host] if host else []))
+    with interruptible(workspace, "What was received so far stays.", again + "  receives it again"):
+        report = workspace.session().hosts.receive(remote, Path(path), host)
+    return show(workspace, report)

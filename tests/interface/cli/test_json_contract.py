@@ -33,6 +33,7 @@ from orchestrator.core.errors import Problem
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
@@ -97,6 +98,7 @@ KEYS: dict[type, str] = {
     PortTunnel: "host remote_port address port",
     NotebookPage: "host url",
     NotebookStop: "host ran",
+    HostTransfer: "host source target bytes seconds left_out",
     TransferReport: "source target files unchanged bytes bytes_sent seconds failed",
     DataListing: "url folders objects truncated unfinished",
     ListedObject: "name bytes modified",

@@ -38,6 +38,7 @@ from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
@@ -305,6 +306,12 @@ class FakeHosts:
                 on_line(name, line)
         status = 3 if command == "false" else 0
         return CommandReport(command, tuple(CommandOutput(name, status, (), 0.1) for name in hosts), {})
+
+    def send(self, path: Path, name: str = "", remote: str = "") -> HostTransfer:
+        return HostTransfer(self.state.require_vms([name] if name else ())[0], str(path), remote, 3, 0.1)
+
+    def receive(self, remote: str, path: Path, name: str = "") -> HostTransfer:
+        return HostTransfer(self.state.require_vms([name] if name else ())[0], remote, str(path), 3, 0.1)
 
     def tunnel(self, name: str, port: int) -> PortTunnel:
         self.state.require_vms([name])

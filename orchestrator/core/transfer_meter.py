@@ -35,12 +35,14 @@ class Progress:
         """One line: bytes, rate and time left."""
         rate = f", {self.bytes_per_s / 1e6:.1f} MB/s" if self.bytes_per_s else ""
         left = f", {_time(self.left_s)} left" if self.left_s is not None else ""
-        return f"{self.done_bytes / 1e6:,.1f} of {self.total_bytes / 1e6:,.1f} MB{rate}{left}"
+        total = f" of {self.total_bytes / 1e6:,.1f}" if self.total_bytes else ""
+        return f"{self.done_bytes / 1e6:,.1f}{total} MB{rate}{left}"
 
     @property
     def left_s(self) -> float | None:
         """Seconds until the end at this rate."""
-        return (self.total_bytes - self.done_bytes) / self.bytes_per_s if self.bytes_per_s else None
+        is_known = self.bytes_per_s and self.total_bytes
+        return (self.total_bytes - self.done_bytes) / self.bytes_per_s if is_known else None
 
 
 def _time(seconds: float) -> str:
@@ -52,6 +54,7 @@ def _time(seconds: float) -> str:
 class Meter:
     """Counts the bytes of all threads of a transfer.
 
+    :param total_bytes: 0 if it is not known.
     :param limit_bytes_per_s: 0 for none.
     :param on_progress: called a few times per second.
     """
@@ -113,4 +116,6 @@ class Meter:
             return None
         self._reported_at = now
         rate = sum(size for _, size in self._recent) / max(now - self._recent[0][0], REPORT_EVERY_S)
-        return Progress(min(self.done_bytes, self.total_bytes), self.total_bytes, rate)
+        # Parts that are sent again could count twice for a moment.
+        done = min(self.done_bytes, self.total_bytes) if self.total_bytes else self.done_bytes
+        return Progress(done, self.total_bytes, rate)
