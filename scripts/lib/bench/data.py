@@ -99,9 +99,8 @@ def resumed(folder: Path, size: int, action: str, env: Mapping[str, str]) -> tup
 
     # More than half in any case: an unsigned endpoint reads the body once for its signature, and sends it once.
     with forwarding(env["AWS_ENDPOINT_URL"], cut_after=size // 3, refuse=100_000) as line:
-        print(
-            f"  {action}: cut: ", run(OURS, folder, line.url, action, env).communicate(timeout=900)[0].splitlines()[:1]
-        )
+        answer, _ = run(OURS, folder, line.url, action, env).communicate(timeout=900)
+        print(f"{action}, cut: {answer.splitlines()[0]}")
     with forwarding(env["AWS_ENDPOINT_URL"], cut_after=size * 10) as line:
         process = run(OURS, folder, line.url, action, env)
         while line.passed < size // 3 and process.poll() is None:
@@ -142,12 +141,10 @@ def measure(folder: Path, size: int) -> bool:
         (folder / "down-a.bin").unlink()
         times = [seconds(code, folder, f"whole-{way}", env) for way in ("up", "down") for code in (OURS, BOTO3)]
         peak = cloud_peak_mb(folder)
-    print(
-        f"third call: {up[0] / 1e6:.0f} MB of {size / 1e6:.0f} sent, {down[0] / 1e6:.0f} MB fetched; equal: {is_equal}"
-    )
-    print(
-        f"memory: client {max(up[1], down[1])} MB (bar {CLIENT_BAR_MB}), embedded cloud {peak} MB (bar {CLOUD_BAR_MB})"
-    )
+    client_peak = max(up[1], down[1])
+    moved = f"{up[0] / 1e6:.0f} MB sent, {down[0] / 1e6:.0f} MB fetched"
+    print(f"third call, of {size / 1e6:.0f} MB: {moved}; equal: {is_equal}")
+    print(f"memory: client {client_peak} MB (bar {CLIENT_BAR_MB}), embedded cloud {peak} MB (bar {CLOUD_BAR_MB})")
     for way, ours_s, boto3_s in (("upload", *times[:2]), ("download", *times[2:])):
         print(f"whole {way}: {ours_s:.1f} s, boto3 {boto3_s:.1f} s, ratio {ours_s / boto3_s:.2f}")
     is_less = 0 <= up[0] < size and 0 <= down[0] < size
