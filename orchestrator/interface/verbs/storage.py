@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from orchestrator.core.errors import StratusError
+from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.interaction import check_number, interruptible, show
@@ -50,7 +50,7 @@ def upload(
     options = TransferOptions(False, requester_pays, _bytes_per_s(limit))
     again = NextStep("Upload", path, url) + "  continues; " + NextStep("AbortUploads", url) + "  drops what was sent"
     with interruptible(workspace, "What was sent stays, and is billed.", again):
-        report = workspace.session().storage.upload(Path(path), url, options)
+        report = workspace.session().storage.upload(_path(path), url, options)
     return _shown(workspace, report)
 
 
@@ -81,11 +81,7 @@ def download(
 
     options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
     with interruptible(workspace, "What was fetched stays.", NextStep("Download", url, path) + "  continues"):
-        # A path that ends in a slash is a folder, which Path would not tell.
-        folder = Path(path)
-        if path.endswith("/"):
-            folder.mkdir(parents=True, exist_ok=True)
-        report = workspace.session().storage.download(url, folder, options)
+        report = workspace.session().storage.download(url, _target(path), options)
     return _shown(workspace, report)
 
 
@@ -114,6 +110,8 @@ def sync(
     from orchestrator.services.storage import TransferOptions
 
     options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
+    for path in (source, target):
+        _path(path)
     with interruptible(workspace, "What was copied stays.", NextStep("Sync", source, target) + "  continues"):
         report = workspace.session().storage.sync(source, target, options)
     return _shown(workspace, report)
@@ -147,6 +145,30 @@ def abort_uploads(workspace: Workspace, url: Url = "") -> AbortReport:
     return show(workspace, workspace.session().storage.abort(url))
 
 
+def _path(text: str) -> Path:
+    """Return a path.
+
+    :raises UsageError: no file can have it.
+    """
+    if "\0" in text:
+        raise UsageError(f"{text!a} is not a path")
+    return Path(text)
+
+
+def _target(text: str) -> Path:
+    """Return the path of a download; one that ends in a slash is a folder, which Path would not tell.
+
+    :raises UsageError: that folder cannot be made.
+    """
+    path = _path(text)
+    try:
+        if text.endswith("/"):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot be made: {error.strerror}", where=text) from error
+    return path
+
+
 def _bytes_per_s(limit: float) -> float:
     check_number(limit, "limit", NextStep("Upload", "data", URL, limit=20))
     return limit * 1e6
@@ -176,7 +198,7 @@ def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote 
     """
     again = NextStep("Send", path, *([host] if host else []), *([remote] if remote else []))
     with interruptible(workspace, "What was sent is not complete.", again + "  sends it again"):
-        report = workspace.session().hosts.send(Path(path), host, remote)
+        report = workspace.session().hosts.send(_path(path), host, remote)
     return show(workspace, report)
 
 
@@ -194,5 +216,5 @@ def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: H
     """
     again = NextStep("Receive", remote, path, *([host] if host else []))
     with interruptible(workspace, "What was received so far stays.", again + "  receives it again"):
-        report = workspace.session().hosts.receive(remote, Path(path), host)
+        report = workspace.session().hosts.receive(remote, _path(path), host)
     return show(workspace, report)
