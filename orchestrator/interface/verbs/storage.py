@@ -188,7 +188,8 @@ def _shown(workspace: Workspace, report: TransferReport) -> TransferReport:
 def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote = "") -> HostTransfer:
     """Send a file or a folder to a VM.
 
-    A file gets its name when it is complete, and is checked by its SHA-256. An interrupted call starts from the beginning.
+    A file gets its name when it is complete, and is checked by its SHA-256. An interrupted call starts from the
+    beginning.
 
     path    the file or folder here.
     host    name of the VM (default: the first).
