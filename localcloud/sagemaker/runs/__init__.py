@@ -1,0 +1,1 @@
+"""Training jobs as they are executed."""
