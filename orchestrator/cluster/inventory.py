@@ -93,7 +93,7 @@ def _same_role_owner(
 
 
 class Inventory:
-    """Finds instances and prices them; a :class:`~orchestrator.core.host_source.HostSource`.
+    """Finds instances and prices them; a :class:`~orchestrator.core.host.HostSource`.
 
     The tags are the state: every computer with the same settings and owner finds the same instances.
     """

@@ -1,9 +1,11 @@
-"""Host record: everything that SSH and jobs need, independent of any cloud."""
+"""Host record: everything that SSH and jobs need, independent of any cloud; and the interface of its suppliers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -31,3 +33,28 @@ class Host:
     host_key: str
     identity: str
     boot_key: str = ""
+
+
+class HostSource(Protocol):
+    """Supplier of hosts: the instances of an EC2 cluster, a list of own machines, an allocation of a scheduler."""
+
+    def hosts(self, names: Sequence[str] = ()) -> list[Host]:
+        """Return the hosts that are up, in the order of their names.
+
+        :param names: only these; all when empty.
+        :raises UsageError: no host is up, or one of the names is not.
+        """
+        ...
+
+    def ready(self, host: Host) -> Host:
+        """Wait until a host answers SSH, and return it with the host key that it has then.
+
+        Called from several threads at once.
+
+        :raises HostError: it did not answer in time.
+        """
+        ...
+
+    def all_ready(self) -> None:
+        """Complete work of `ready` that is done once for all hosts; called after the last of them."""
+        ...

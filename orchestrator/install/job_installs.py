@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.config.access import left_out_warning
 from orchestrator.core.errors import HostError, HostsFailed
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.host import Host
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.hosts import parallel
 from orchestrator.install import steps

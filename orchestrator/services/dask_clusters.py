@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import HostError, UsageError
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs import query
 

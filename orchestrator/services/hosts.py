@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.events import EventHandler, ignore_event
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import HostSource
 from orchestrator.hosts import commands, usage
 from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels

@@ -13,8 +13,7 @@ from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import JobFailed, StratusError, UsageError, first_line
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.host import Host
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 from orchestrator.hosts.tunnels import Dashboard, Tunnels, open_dashboard

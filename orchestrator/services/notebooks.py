@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import HostsFailed, StratusError
 from orchestrator.core.events import EventHandler
-from orchestrator.core.host import Host
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import notebooks, parallel
 from orchestrator.install import steps

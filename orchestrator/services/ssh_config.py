@@ -9,8 +9,7 @@ from pathlib import Path
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.host import Host
-from orchestrator.core.host_source import HostSource
+from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import Text, as_message
 
 

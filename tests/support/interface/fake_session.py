@@ -11,8 +11,6 @@ is ``stratus`` with such a session:  python -m tests.support.interface.fake_sess
 # ruff: noqa: ARG002 - the fakes have the signatures of the services.
 from __future__ import annotations
 
-import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +21,6 @@ from typing import Any
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.storage.locations import S3Url
-from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
@@ -51,14 +47,13 @@ from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.account import Cost
-from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.ssh_config import SshConfigReport
-from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
-from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 from tests.support.interface.example_plan import launch_plan
+from tests.support.interface.fake_pages import FakeNotebooks, FakeTensorBoard
+from tests.support.interface.fake_state import RUN, FakeState
+from tests.support.interface.fake_storage import FakeStorage
 
 PRICE = Decimal("0.365")
-RUN = "20261120-1412-k3"
 FOREIGN_LINES = (
     "model.Run(batch, n=2); Status() of stratus terminate",
     '  ready  failed  $5.84/h  Next: InstallDeps() or Attach("k3")  ' + "x" * 200,
@@ -67,37 +62,6 @@ FOREIGN_LINES = (
 """Output of a job that looks like the tool's own, and like commands to a terminal."""
 
 BEGAN = datetime(2026, 11, 20, 14, 12, tzinfo=UTC)
-
-
-class FakeState:
-    """What the services of one session share: the VMs, by name and state, and what goes wrong."""
-
-    def __init__(self, settings: Any, home: Path, runs: Path, on_event: EventHandler) -> None:
-        self.settings = settings
-        self.runs_folder = runs
-        self.on_event = on_event
-        self.file = home / "vms.json"
-        self.bad = os.environ.get("PAPER", "").split()
-
-    @property
-    def vms(self) -> dict[str, str]:
-        return json.loads(self.file.read_text()) if self.file.exists() else {}
-
-    @vms.setter
-    def vms(self, vms: dict[str, str]) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(json.dumps(vms))
-
-    def require_vms(self, names: Sequence[str] = ()) -> Sequence[str]:
-        if not self.vms:
-            raise UsageError("no VM is up", fix=NextStep("LaunchInstances"))
-        if unknown := set(names) - set(self.vms):
-            raise UsageError(f"{' '.join(sorted(unknown))}: no such host")
-        return names or list(self.vms)
-
-    def require_run(self, run_id: str) -> None:
-        if not RUN.endswith(run_id):
-            raise UsageError(f"no run {run_id!r} here")
 
 
 class FakeCluster:
@@ -323,56 +287,6 @@ class FakeHosts:
     def ssh_command(self, name: str) -> list[str]:
         self.state.require_vms([name])
         return [sys.executable, "-c", "import sys; print('on', sys.argv[1:])", name]
-
-
-class FakeNotebooks:
-    """The notebook service."""
-
-    def __init__(self, state: FakeState) -> None:
-        self.state = state
-
-    def open(self, name: str = "", kernel: str = "") -> NotebookPage:
-        host = self.state.require_vms([name] if name else ())[0]
-        return NotebookPage(host, "http://192.0.2.1:8888/lab?token=c0ffee", lambda: None)
-
-    def stop(self, name: str = "") -> NotebookStop:
-        return NotebookStop(self.state.require_vms([name] if name else ())[0], True)
-
-
-class FakeStorage:
-    """The storage service: one file, wherever it is."""
-
-    def upload(self, path: Path, target: str, _options: object = None) -> TransferReport:
-        S3Url.parse(target)
-        return TransferReport(str(path), target, 1, 0, 3, 3, 0.1)
-
-    def download(self, source: str, path: Path, _options: object = None) -> TransferReport:
-        S3Url.parse(source)
-        return TransferReport(source, str(path), 1, 0, 3, 3, 0.1)
-
-    def sync(self, source: str, target: str, _options: object = None) -> TransferReport:
-        return TransferReport(source, target, 0, 1, 3, 0, 0.1)
-
-    def list(self, text: str, _options: object = None) -> DataListing:
-        objects = (ListedObject("data/a.csv", 3, 1.8e9),)
-        return DataListing(str(S3Url.parse(text)), ("data/b/",), objects, False, (UnfinishedUpload(text, "u1"),))
-
-    def abort(self, text: str = "") -> AbortReport:
-        return AbortReport((UnfinishedUpload(text or "s3://b/a", "u1"),))
-
-
-class FakeTensorBoard:
-    """The TensorBoard service."""
-
-    def __init__(self, state: FakeState) -> None:
-        self.state = state
-
-    def open(self, logs: str, name: str = "", run_id: str = "") -> TensorBoardPage:
-        host = self.state.require_vms([name] if name else ())[0]
-        return TensorBoardPage(host, logs, "http://192.0.2.1:6006/", lambda: None)
-
-    def stop(self, name: str = "") -> TensorBoardStop:
-        return TensorBoardStop(self.state.require_vms([name] if name else ())[0], 1)
 
 
 class FakeSshConfig:
