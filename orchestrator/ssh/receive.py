@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
 from orchestrator.ssh.channel import ChannelSession
 from orchestrator.ssh.receive_limits import ERROR_OUTPUT_BYTES, MAX_OUTPUT_BYTES
-from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, skip_sockets, unpack
+from orchestrator.ssh.tar_stream import ChunkReader, OnSkipped, UnpackBudget, unpack
 
 _ABSENT, _FOLDER, _FILE = b"-", b"d", b"f"
 _MARK = b"@@part\n"
@@ -86,6 +87,12 @@ def receive_parts(session: ChannelSession, host: Host, parts: Sequence[Part], bu
     for part in reversed(parts):
         skip_sockets(messages.pop() if messages else b"", part.on_skipped or _ignore_skipped)
     return sizes
+
+
+def skip_sockets(error_output: bytes, on_skipped: OnSkipped) -> None:
+    """Report sockets, which tar leaves out of an archive: by its messages."""
+    for match in re.finditer(rb"^tar: (?:\./)?(.+): socket ignored$", error_output, re.MULTILINE):
+        on_skipped(match[1].decode("utf-8", errors="replace"), "a socket")
 
 
 def nothing_at(host: Host, remote: str) -> HostError:

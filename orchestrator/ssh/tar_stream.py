@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import posixpath
-import re
 import shutil
 import tarfile
 import threading
@@ -306,12 +305,6 @@ def make_folder(path: Path, top: Path) -> None:
             with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
                 folder.unlink()
     path.mkdir(parents=True, exist_ok=True)
-
-
-def skip_sockets(error_output: bytes, on_skipped: OnSkipped) -> None:
-    """Report sockets, which tar leaves out of an archive: by its messages."""
-    for match in re.finditer(rb"^tar: (?:\./)?(.+): socket ignored$", error_output, re.MULTILINE):
-        on_skipped(match[1].decode("utf-8", errors="replace"), "a socket")
 
 
 def _remove(path: Path, top: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.interface.command_line import have_two_vms, make_workplace, run_stratus
-from tests.support.interface.fake_session import RUN
+from tests.support.interface.fake_state import RUN
 
 NOTIFY = """[job]
 run = job

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.core.errors import HostError
 from orchestrator.ssh import SshClient
-from orchestrator.ssh.receive import Part
+from orchestrator.ssh.receive import Part, skip_sockets
 from orchestrator.ssh.receive_limits import MAX_OUTPUT_BYTES
 from tests.support.ssh.ssh_lab import Lab
 
@@ -177,3 +177,10 @@ def test_a_damaged_stream_ends_at_the_damage(lab: Lab, ssh_client: SshClient, tm
     assert content(tmp_path) == {"before/file": "before"}
     assert received == ["before"]
     assert isinstance(caught.value.__cause__, tarfile.TarError | EOFError)
+
+
+def test_sockets_are_named_whatever_bytes_their_names_have() -> None:
+    skipped: dict[str, str] = {}
+    skip_sockets(b"tar: ./a\xff: socket ignored\ntar: b c: socket ignored\n", skipped.__setitem__)
+
+    assert skipped == {"a\ufffd": "a socket", "b c": "a socket"}

@@ -24,7 +24,6 @@ from orchestrator.ssh.tar_stream import (
     UnpackBudget,
     make_folder,
     pack,
-    skip_sockets,
     unpack,
 )
 
@@ -241,13 +240,6 @@ def test_lines_between_archives_have_sixteen_bytes_at_most() -> None:
     source.push_back(b"ab")
     source.push_back(b"12")
     assert (source.read(3), source.read(3), source.read_line()) == (b"12a", b"b", b"")
-
-
-def test_sockets_are_named_whatever_bytes_their_names_have() -> None:
-    skipped: dict[str, str] = {}
-    skip_sockets(b"tar: ./a\xff: socket ignored\ntar: b c: socket ignored\n", skipped.__setitem__)
-
-    assert skipped == {"a\ufffd": "a socket", "b c": "a socket"}
 
 
 def test_hosts_make_a_folder_at_the_same_time(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.events import EventHandler
 from orchestrator.core.next_step import NextStep
 
-
 RUN = "20261120-1412-k3"
 """Id of the run that the fake session knows."""
 
