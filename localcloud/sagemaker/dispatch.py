@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from localcloud.aws import wsgi
+from localcloud.aws.ecr import ACCOUNT
 from localcloud.aws.error_responses import ApiError, error_code
 from localcloud.aws.wsgi import Application, Environ, Params, StartResponse
 from localcloud.sagemaker import validation
@@ -60,29 +61,29 @@ class SageMaker:
 
 
 def serve(
-    inner: Application,
-    sagemaker: SageMaker,
-    permit: Callable[[Environ], None],
-    check_permission: Callable[[Environ, str, str], None],
+    inner: Application, sagemaker: SageMaker, check_permission: Callable[[Environ, str, str], None]
 ) -> Application:
     """Answer SageMaker's calls, and pass the others on.
 
-    :param permit: raises an ApiError if policies deny the call.
-    :param check_permission: likewise, for one permission and resource.
+    :param check_permission: raises an ApiError if policies deny the caller a permission on a resource.
     """
+
+    def permit(environ: Environ, params: Params) -> None:
+        action = environ[wsgi.ACTION]
+        check_permission(environ, f"sagemaker:{action}", _resource(action, params, environ[wsgi.REGION]))
 
     def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ[wsgi.SERVICE] != "sagemaker":
             return inner(environ, start_response)
         if environ["PATH_INFO"].startswith(_RUNTIME_PATH) and sagemaker.runtime is not None:
-            permit(environ)
+            permit(environ, {"EndpointName": environ["PATH_INFO"].split("/")[2]})
             return sagemaker.runtime(environ, start_response)
         params = _params(environ)
         validation.check(environ[wsgi.ACTION], params)
         handler = sagemaker.actions.get(environ[wsgi.ACTION])
         if handler is None:
             return inner(environ, start_response)
-        permit(environ)
+        permit(environ, params)
         for role_arn in _roles(params):
             check_permission(environ, "iam:PassRole", role_arn)
         call = Call(environ[wsgi.ACTION], params, environ[wsgi.REGION], lambda: _forward(inner, environ))
@@ -90,6 +91,17 @@ def serve(
         return wsgi.send_response(start_response, "200 OK", body, ("Content-Type", _JSON))
 
     return application
+
+
+def _resource(action: str, params: Params, region: str) -> str:
+    """Return the ARN of what a call is about, with which policies compare it; ``*`` if it names nothing."""
+    if arn := params.get("ResourceArn"):
+        return str(arn)
+    noun = re.sub("^(Create|Describe|Delete|Stop|Update|Invoke)|(WeightsAndCapacities|Async)$", "", action)
+    name = params.get(f"{noun}Name")
+    # SageMaker's ARNs are in lower case: training-job/name.
+    kind = re.sub("(?<!^)(?=[A-Z])", "-", noun).lower()
+    return f"arn:aws:sagemaker:{region}:{ACCOUNT}:{kind}/{name}".lower() if name else "*"
 
 
 def _roles(params: Params) -> list[str]:

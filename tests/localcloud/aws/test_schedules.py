@@ -11,11 +11,11 @@ from tests.support.localcloud.clients import boto, error_of, wait_until
 from tests.support.localcloud.in_memory import OpenCloud
 
 
-def make_role(iam: Any, name: str, service: str, action: str) -> str:
+def make_role(iam: Any, name: str, service: str, action: str, resource: str = "*") -> str:
     statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     role: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    allowed = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    allowed = {"Effect": "Allow", "Action": action, "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
     iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=policy)
     return role
@@ -66,3 +66,20 @@ def test_a_schedule_may_do_what_its_role_allows_only(cloud: dict[str, str]) -> N
     scheduler.delete_schedule(Name="end")
     foreign = {**due, "Target": {**due["Target"], "RoleArn": "arn:aws:iam::123456789012:role/none"}}
     assert error_of(scheduler.create_schedule, **foreign)[0] == "ValidationException"
+
+
+@pytest.mark.slow
+def test_a_role_for_some_models_deletes_no_others(cloud: dict[str, str]) -> None:
+    iam, sagemaker, scheduler = (boto(cloud, name) for name in ("iam", "sagemaker", "scheduler"))
+    ours = "arn:aws:sagemaker:*:123456789012:model/ours-*"
+    role = make_role(iam, "ours", "scheduler.amazonaws.com", "sagemaker:DeleteModel", ours)
+    image = "123456789012.dkr.ecr.us-west-2.amazonaws.com/any:1"
+    reader = make_role(iam, "reader", "sagemaker.amazonaws.com", "s3:GetObject")
+    for name in ("Ours-a", "theirs-b"):
+        sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=reader)
+        due = schedule(role, "2020-01-01T00:00:00", "sagemaker:deleteModel", {"ModelName": name})
+        scheduler.create_schedule(**{**due, "Name": name})
+    wait_until(lambda: [item["ModelName"] for item in sagemaker.list_models()["Models"]] == ["theirs-b"])
+    wait_until(lambda: [item["Name"] for item in scheduler.list_schedules()["Schedules"]] == ["theirs-b"])
+    scheduler.delete_schedule(Name="theirs-b")
+    sagemaker.delete_model(ModelName="theirs-b")
