@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from localcloud.aws.error_responses import ApiError
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.sagemaker.dispatch import Call, Handler
 from localcloud.sagemaker.hosting.async_queue import AsyncQueue
@@ -44,7 +46,13 @@ class Hosting:
     def list_tags(self, call: Call) -> dict[str, Any]:
         """Answer ListTags."""
         resource = self._resource(call.params["ResourceArn"])
-        return call.forward() if resource is None else {"Tags": _listed(resource)}
+        if resource is not None:
+            return {"Tags": _listed(resource)}
+        try:
+            return call.forward()
+        # Raised by moto where it has no record of that name.
+        except AttributeError as error:
+            raise _not_found(call.params["ResourceArn"]) from error
 
     def delete_tags(self, call: Call) -> dict[str, Any]:
         """Answer DeleteTags."""
@@ -64,7 +72,18 @@ class Hosting:
     def _resource(self, arn: str) -> Resource | None:
         registries = (self.models.models, self.models.configs, self.endpoints.endpoints, self.transforms.jobs)
         resources: list[Resource] = [resource for registry in registries for resource in registry.all()]
-        return next((resource for resource in resources if resource.arn == arn), None)
+        resource = next((resource for resource in resources if resource.arn == arn), None)
+        if resource is None and _OWN_KIND.search(arn):
+            raise _not_found(arn)
+        return resource
+
+
+_OWN_KIND = re.compile(r":(model|endpoint-config|endpoint|transform-job)/")
+
+
+def _not_found(arn: str) -> ApiError:
+    kind = arn.partition("/")[0].rpartition(":")[2].replace("-", " ")
+    return ApiError("ValidationException", f'Could not find {kind} "{arn}".')
 
 
 def _listed(resource: Resource) -> list[dict[str, str]]:

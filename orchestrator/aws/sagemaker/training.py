@@ -154,13 +154,18 @@ def _is_billed(summary: Mapping[str, Any]) -> bool:
 
 
 def tags(clients: Clients, arn: str) -> list[Any]:
-    """Return the tags of a resource.
+    """Return the tags of a resource; none if it is gone by now: what was listed may be deleted meanwhile.
 
     :raises StratusError: SageMaker refused, or does not answer.
     """
     with clients.translate_errors(f"reading the tags of {arn}"):
-        pages = clients.service("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-        return [tag for page in pages for tag in page["Tags"]]
+        try:
+            pages = clients.service("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
+            return [tag for page in pages for tag in page["Tags"]]
+        except errors.error_types() as error:
+            if _is_missing(error):
+                return []
+            raise
 
 
 def name_prefix(cluster: str) -> str:

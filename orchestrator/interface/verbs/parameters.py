@@ -127,4 +127,5 @@ def _types(hint: Any) -> tuple[type, ...]:
     if typing.get_origin(hint) is Annotated:
         return _types(typing.get_args(hint)[0])
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return parts if all(isinstance(part, type) for part in parts) else ()
+    # Any is a class since Python 3.11, and no value is an instance of it.
+    return parts if all(isinstance(part, type) and part is not Any for part in parts) else ()

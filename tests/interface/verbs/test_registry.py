@@ -133,6 +133,14 @@ def test_every_parameter_is_described_and_every_summary_fits_a_line_of_help(verb
     assert verb.examples
 
 
+def test_every_type_of_a_parameter_can_be_checked() -> None:
+    types = [type_ for verb in default_registry() for parameter in verb.parameters for type_ in parameter.types]
+
+    assert types
+    # typing.Any is a class, too, but no value is an instance of it.
+    assert not any(isinstance(object(), (*types, Path)) for type_ in types if type_ is not object)
+
+
 @pytest.mark.parametrize(
     ("step", "command"),
     [
