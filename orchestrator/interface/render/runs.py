@@ -34,11 +34,11 @@ def _roles(roles: Mapping[str, Sequence[str]]) -> str:
     by_role: dict[str, list[str]] = {}
     for host, names in roles.items():
         for name in names:
-            by_role.setdefault(name, []).append(host)
-    by_role = {role: hosts for role, hosts in by_role.items() if role != "main" or len(by_role) == 1}
-    # Agents of a mesh are how hosts are connected, no role of the job.
-    if list(by_role) in (["main"], ["mesh"]):
-        return _names(next(iter(by_role.values())))
+            # Agents of a mesh are how hosts are connected, no role of the job.
+            if name not in ("main", "mesh", "guard"):
+                by_role.setdefault(name, []).append(host)
+    if not by_role:
+        return _names(list(roles))
     order = sorted(by_role.items(), key=lambda item: item[0] != "scheduler")
     return ", ".join(f"{_names(hosts)} ({role}{'s' if len(hosts) > 1 else ''})" for role, hosts in order)
 

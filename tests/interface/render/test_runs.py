@@ -22,7 +22,7 @@ def test_a_run_shows_where_its_parts_are() -> None:
     assert rendered(handle) == [
         "  cloud_retrieval on ml-0 (scheduler), ml-0 ml-1 (workers)   run 20261120-1412-k3   dashboard: Dashboard()"
     ]
-    roles = {"ml-0": ("mesh", "main"), "ml-1": ("mesh",)}
+    roles = {"ml-0": ("mesh", "guard", "main"), "ml-1": ("mesh", "main")}
     assert rendered(RunHandle("r", "domain_adaptation", True, roles, False, Path("runs"))) == [
         "  domain_adaptation on ml-0 ml-1   run r"
     ]
