@@ -253,6 +253,8 @@ def _install(parts: CloudParts, lifecycle: Lifecycle, ingress: Ingress) -> RoleS
     backend_dicts: list[Any] = getattr(BackendDict, "_instances")  # noqa: B009
     for backends in backend_dicts:
         backends.clear()
+        # Of S3: owners of buckets of an earlier cloud, at which a lookup of a missing bucket would recurse.
+        getattr(backends, "bucket_accounts", {}).clear()
     sessions = identity.RoleSessions()
     lifecycle.on_terminated = sessions.drop
     context = BackendContext(

@@ -19,7 +19,6 @@ from orchestrator.config.access import left_out_warning
 from orchestrator.core import cost
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event
-from orchestrator.core.journal import JournalEntry
 from orchestrator.install import local_image, training_code, upload
 from orchestrator.jobs import build, record
 from orchestrator.jobs.build import JobPlan
@@ -311,25 +310,11 @@ class SageMakerService:
         entry = self.log.record_intent(
             "training", request.name, run=plan.run_id, type=request.instance_type, count=request.count
         )
-        try:
-            arn = roles.when_assumable(self.context.clock, lambda: training.create(self.clients, request.as_dict()))
-        except CloudRefused:
-            self.log.record_ended([entry])
-            raise
-        except StratusError:
-            arn = self._find_created(entry, request.name)
-        self.log.record_created(entry, arn)
-
-    def _find_created(self, entry: JournalEntry, name: str) -> str:
-        """Return the ARN of a job whose creation was not answered.
-
-        :raises StratusError: it is not there; its entry stays open if that is not certain.
-        """
-        job = training.find(self.clients, name)
-        if job is not None:
-            return job.arn
-        self.log.record_ended([entry])
-        raise StratusError(f"SageMaker did not answer, and has no training job {name}", fix="try again")
+        self.log.create(
+            entry,
+            lambda: roles.when_assumable(self.context.clock, lambda: training.create(self.clients, request.as_dict())),
+            lambda: job.arn if (job := training.find(self.clients, request.name)) else "",
+        )
 
     def _report_left_out(self, names: Sequence[str]) -> None:
         if names:

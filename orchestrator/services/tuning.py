@@ -17,7 +17,7 @@ from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import CloudRefused, StratusError, UsageError
+from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs import record
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.managed import records
@@ -168,19 +168,11 @@ class TuningService:
         self._upload(plan.definition)  # type: ignore[arg-type]
         name, request = plan.request.name, plan.request.as_dict()
         entry = self.log.record_intent("tuning", name)
-        try:
-            arn = roles.when_assumable(self.context.clock, lambda: tuning.create(self.clients, request))
-        except CloudRefused:
-            self.log.record_ended([entry])
-            raise
-        except StratusError:
-            # Without an answer it may have been created: the entry stays open until that is known.
-            job = tuning.find(self.clients, name)
-            if job is None:
-                self.log.record_ended([entry])
-                raise
-            arn = job.arn
-        self.log.record_created(entry, arn)
+        self.log.create(
+            entry,
+            lambda: roles.when_assumable(self.context.clock, lambda: tuning.create(self.clients, request)),
+            lambda: job.arn if (job := tuning.find(self.clients, name)) else "",
+        )
         return name
 
     def watch(self, plan: TuningPlan, on_end: Callable[[TuningTrial], None]) -> TuningOutcome:

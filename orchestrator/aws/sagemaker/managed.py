@@ -28,6 +28,9 @@ END_TIMEOUT_S = 420.0
 
 END_BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
 
+_REFUSALS = frozenset(("AccessDenied", "AccessDeniedException", "ResourceLimitExceeded", "ValidationException"))
+"""Codes with which nothing was created. Others, such as internal errors, may follow a creation."""
+
 UNSEEN_S = 120.0
 """A resource that was just created may be missing in lists for some time."""
 
@@ -169,6 +172,26 @@ class ManagedLog:
         :raises StratusError: it could not be written, so the request must not be sent.
         """
         return self.journal.record_intent(kind, name=name, **facts, **self.cluster_id().journal_fields)
+
+    def create(self, entry: JournalEntry, create: Callable[[], str], find: Callable[[], str]) -> None:
+        """Create the resource of an intent; one whose creation was answered with an error, but that is there, counts.
+
+        :param create: creates it and returns its ARN.
+        :param find: returns its ARN; empty if there is none of its name, which no other resource has.
+        :raises StratusError: it was not created; the intent stays open if that is not certain.
+        """
+        try:
+            arn = create()
+        except StratusError as error:
+            arn = ""
+            # The error that matters is that of the creation.
+            with suppress(StratusError):
+                arn = find()
+            if not arn:
+                if isinstance(error, CloudRefused) and error.code in _REFUSALS:
+                    self.record_ended([entry])
+                raise
+        self.record_created(entry, arn)
 
     def record_created(self, entry: JournalEntry, arn: str) -> None:
         """Record that a resource was created."""

@@ -162,8 +162,8 @@ class TransformService:
             roles.when_assumable(self.context.clock, lambda: endpoints.create_model(self.clients, parts))
             arn = transforms.create(self.clients, request)
         except StratusError:
-            self._undo(request.name)
-            self.log.record_ended([entry])
+            if self._undo(request.name):
+                self.log.record_ended([entry])
             raise
         self.log.record_created(entry, arn)
         on_start(request.name)
@@ -178,8 +178,8 @@ class TransformService:
             request.name, request.model, model.image, model.role_arn, url, Fleet(), tags=request.tags
         )
 
-    def _undo(self, name: str) -> None:
-        """Stop a transform that may run, and delete its model."""
+    def _undo(self, name: str) -> bool:
+        """Stop a transform that may run, and delete its model; False if it may be left."""
         try:
             job = transforms.find(self.clients, name)
             if job is not None and not job.has_ended:
@@ -188,6 +188,8 @@ class TransformService:
         except StratusError as error:
             text = f"{name} may be left: {first_line(error)}"
             self.context.on_event(Event("", "transform", "warning", text=text))
+            return False
+        return True
 
     def _wait(self, name: str) -> TransformJob:
         self.context.on_event(Event("", "transform", "progress", text=f"{name} is InProgress"))

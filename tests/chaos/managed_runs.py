@@ -1,0 +1,295 @@
+"""Random lives with SageMaker in virtual time: training jobs, warm pools, endpoints, faults, crashes; nothing is left.
+
+A life is drawn from its seed: verbs, failing calls, and a crash or Ctrl-C at a boundary of a call. At the end
+TerminateAll runs until nothing fails any more; what then still bills, or was touched although it is another owner's,
+is a violation, and so is anything that bills and has no entry in the journal.
+
+    python -m tests.chaos.managed_runs [LIVES] [FIRST]
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.errors import StratusError
+from orchestrator.core.journal import Journal
+from orchestrator.services.hosting.planning import DeployChoices
+from orchestrator.services.sagemaker import TrainingChoices
+from orchestrator.session import Session
+from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
+from tests.support.jobs.served_job import RUN_ID, write_job, write_run
+
+CONFIG = """[cluster]
+name = ml
+[aws]
+region = us-west-2
+ssh_from = 203.0.113.7/32
+[sagemaker]
+{role}
+keep_alive_minutes = {keep_alive_minutes}
+[job]
+run = {job}
+"""
+CALLS = (
+    "CreateTrainingJob",
+    "DescribeTrainingJob",
+    "StopTrainingJob",
+    "UpdateTrainingJob",
+    "ListTrainingJobs",
+    "CreateModel",
+    "CreateEndpointConfig",
+    "CreateEndpoint",
+    "DescribeEndpoint",
+    "DeleteEndpoint",
+    "ListEndpoints",
+    "ListTags",
+)
+"""API calls that fail, or around which a life is interrupted."""
+
+CODES = ("ThrottlingException", "InternalFailure", "ResourceLimitExceeded", "AccessDeniedException")
+QUIET_S = 3600.0
+"""Every fault is over by then."""
+
+IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/any:1"
+ROLE = "stratus-sagemaker-ml-us-west-2"
+FOREIGN = {"stratus:cluster": "ml", "stratus:owner": "arn:aws:iam::123456789012:user/somebody"}
+
+
+@dataclass
+class Life:
+    """One life while it is lived."""
+
+    seed: int
+    folder: Path
+    cloud: InMemoryCloud
+    violations: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    calls: int = 0
+    is_armed: bool = True
+    is_interrupted: bool = False
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(f"managed/{self.seed}")
+        job = write_job(self.folder / "line", "multi = python train.py\n")
+        config = self.folder / "config.ini"
+        minutes = self.chance.choice((0, 0, 30))
+        # Without a role in the config, SageMaker is asked only for what the journal names.
+        role = f"role = {self._role()}" if self.chance.random() < 0.3 else f"# {self._role()}"
+        config.write_text(CONFIG.format(role=role, job=job, keep_alive_minutes=minutes))
+        self.computer = VirtualComputer(
+            self.cloud, self.folder / "home", config, random.Random(f"computer/{self.seed}")
+        )
+        write_run(self.folder / "home/runs", "line")
+        self.interruption = (
+            self.chance.choice(("crash", "crash", "ctrl-c", "")),
+            self.chance.choice(("before", "after")),
+            self.chance.choice(("", *CALLS)),
+            self.chance.randint(1, 40),
+        )
+
+    def _role(self) -> str:
+        iam = self.cloud.session().client("iam")
+        statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        arn: str = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+        return arn
+
+    def live(self) -> list[str]:
+        """Return what bills, of the user."""
+        return [
+            f"{item.kind} {item.name}"
+            for item in self.cloud.live_managed()
+            if item.tags.get("stratus:owner") != FOREIGN["stratus:owner"]
+        ]
+
+    def foreign(self) -> list[str]:
+        """Return what bills, of another owner."""
+        return [
+            f"{item.kind} {item.name}"
+            for item in self.cloud.live_managed()
+            if item.tags.get("stratus:owner") == FOREIGN["stratus:owner"]
+        ]
+
+    def execute(self) -> None:
+        """Live the life, then end everything."""
+        self._create_foreign()
+        foreign = self.foreign()
+        self.cloud.play(Scenario(self.seed, tuple(self._faults())))
+        self.cloud.on_call_boundary = self._boundary
+        session = self.computer.session()
+        for _ in range(self.chance.randint(2, 5)):
+            session = self._step(session, self.chance.choice(tuple(VERBS)))
+        self.is_armed = False
+        self._clean_up()
+        if self.foreign() != foreign:
+            self.violations.append(f"of another owner there were {foreign}, now {self.foreign()}")
+
+    def _create_foreign(self) -> None:
+        sagemaker = self.cloud.session().client("sagemaker", region_name="us-west-2")
+        tags = [{"Key": key, "Value": value} for key, value in FOREIGN.items()]
+        sagemaker.create_model(ModelName="theirs", PrimaryContainer={"Image": IMAGE}, ExecutionRoleArn=self._any_role())
+        variant = {"VariantName": "a", "ModelName": "theirs", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+        sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName="stratus-ml-theirs", EndpointConfigName="theirs", Tags=tags)
+
+    def _any_role(self) -> str:
+        role: str = self.cloud.session().client("iam").get_role(RoleName=ROLE)["Role"]["Arn"]
+        return role
+
+    def _faults(self) -> list[Fault]:
+        faults = []
+        for _ in range(self.chance.choice((0, 0, 1, 2, 3))):
+            action, times = self.chance.choice(CALLS), self.chance.choice((1, 1, 2, 6))
+            if self.chance.random() < 0.5:
+                faults.append(make_fault("dropped", action=action, applied=self.chance.random() < 0.6, times=times))
+            else:
+                code, applied = self.chance.choice(CODES), self.chance.random() < 0.3
+                faults.append(
+                    make_fault("error", action=action, code=code, message="No.", applied=applied, times=times)
+                )
+        return faults
+
+    def _step(self, session: Session, verb: str) -> Session:
+        """Execute a verb; after a crash return a new session."""
+        self.trace.append(f"{self.cloud.clock.now():.1f} {verb}")
+        try:
+            VERBS[verb](self, session)
+        except StratusError as error:
+            self.trace.append(f"  {error.exit_code}: {error}")
+        except KeyboardInterrupt:
+            self.trace.append("  interrupted")
+        except ClientCrash:
+            self.trace.append("  crashed")
+            self.computer.clients.clear()
+            return self.computer.session()
+        except Exception as error:
+            self.violations.append(f"{verb}: a bug: {error!r}")
+            self.trace.append("".join(traceback.format_exception(error)))
+        return session
+
+    def _train(self, session: Session) -> None:
+        seconds, code = self.chance.choice((30.0, 4000.0, 20_000.0)), self.chance.choice((0, 0, 1))
+        self.cloud.jobs.behavior = lambda _: (seconds, code)
+        count, is_spot = self.chance.choice((1, 2)), self.chance.random() < 0.3
+        session.sagemaker.start(session.sagemaker.plan(TrainingChoices(count=count, is_spot=is_spot)))
+
+    def _deploy(self, session: Session) -> None:
+        name = f"{self.chance.randint(1, 3)}"
+        choices = DeployChoices(RUN_ID[-3:], self.folder / "line", name=name)
+        session.endpoints.deploy(session.endpoints.plan(choices))
+
+    def _delete(self, session: Session) -> None:
+        for endpoint in session.endpoints.list()[:1]:
+            session.endpoints.delete(endpoint.name)
+
+    def _status(self, session: Session) -> None:
+        managed = session.cluster.status().managed
+        shown = {resource.name for resource in managed.resources}
+        missing = [name for name in self.live() if name.rpartition(" ")[2] not in shown]
+        if missing and not managed.problem:
+            self.violations.append(f"Status does not show {missing}")
+
+    def _terminate(self, session: Session) -> None:
+        report = session.cluster.terminate()
+        if not report.remaining and (left := self.live()):
+            self.violations.append(f"TerminateAll reports nothing left, and there is {left}")
+
+    def _wait(self, _: Session) -> None:
+        self.cloud.clock.sleep(self.chance.choice((10.0, 700.0, 8000.0)))
+
+    def _boundary(self, phase: str, action: str, _: int) -> None:
+        if phase == "before":
+            self.calls += 1
+        self._check_journal()
+        kind, at, wanted, number = self.interruption
+        if not self.is_armed or not kind or at != phase or wanted not in ("", action):
+            return
+        if not wanted and self.calls != number:
+            return
+        self.is_armed, self.is_interrupted = False, True
+        self.trace.append(f"  {kind} {phase} {action}")
+        if kind == "crash":
+            raise ClientCrash
+        signal.raise_signal(signal.SIGINT)
+
+    def _check_journal(self) -> None:
+        lines = self.live()
+        if not lines:
+            return
+        names = {entry.facts.get("name") for entry in Journal(self.computer.home, REAL_CLOCK).entries()}
+        for line in lines:
+            name = line.rpartition(" ")[2]
+            if name not in names and f"{line}: no journal entry" not in self.violations:
+                self.violations.append(f"{line}: no journal entry")
+
+    def _clean_up(self) -> None:
+        for _ in range(3):
+            self.computer.clients.clear()
+            report = None
+            try:
+                report = self.computer.session().cluster.terminate()
+            except StratusError as error:
+                self.trace.append(f"  end: {error}")
+            if report is not None and not report.remaining and not self.live():
+                return
+            self.trace.append(f"  end: remaining {report.remaining if report else '?'}, live {self.live()}")
+            self.cloud.clock.sleep(QUIET_S)
+            self.cloud.play(Scenario(self.seed, ()))
+        self.violations.append(f"left behind: {self.live()}; TerminateAll: {report.remaining if report else '?'}")
+
+
+VERBS: Mapping[str, Callable[[Life, Session], None]] = {
+    "train": Life._train,
+    "train again": Life._train,
+    "deploy": Life._deploy,
+    "deploy again": Life._deploy,
+    "delete": Life._delete,
+    "status": Life._status,
+    "terminate": Life._terminate,
+    "wait": Life._wait,
+}
+
+
+def live(seed: int) -> Life:
+    """Live the life of a seed."""
+    folder = Path(tempfile.mkdtemp(prefix="managed-", dir=SCRATCH))
+    try:
+        with InMemoryCloud(seed) as cloud:
+            life = Life(seed, folder, cloud)
+            life.execute()
+            cloud.on_call_boundary = lambda *_: None
+            return life
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(count: int = 100, first: int = 0) -> int:
+    """Live many lives; 1 if one has a violation."""
+    failed: dict[int, list[str]] = {}
+    calls = interruptions = 0
+    for seed in range(first, first + count):
+        life = live(seed)
+        calls += life.calls
+        interruptions += life.is_interrupted
+        if life.violations:
+            failed[seed] = life.violations
+            print(f"seed {seed}: {'; '.join(life.violations)}", flush=True)
+            print("\n".join(life.trace), flush=True)
+    print(f"{count} lives with SageMaker, {calls} calls, {interruptions} interrupted, {len(failed)} with violations")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))
