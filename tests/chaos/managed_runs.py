@@ -2,18 +2,16 @@
 
 A life is drawn from its seed: verbs, failing calls, and a crash or Ctrl-C at a boundary of a call. At the end
 TerminateAll runs until nothing fails any more; what then still bills, or was touched although it is another owner's,
-is a violation, and so is anything that bills and has no entry in the journal.
-
-    python -m tests.chaos.managed_runs [LIVES] [FIRST]
+is a violation, and so is anything that bills and has no entry in the journal. scripts/chaos --managed N lives them.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
@@ -275,21 +273,32 @@ def live(seed: int) -> Life:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def main(count: int = 100, first: int = 0) -> int:
-    """Live many lives; 1 if one has a violation."""
-    failed: dict[int, list[str]] = {}
-    calls = interruptions = 0
-    for seed in range(first, first + count):
-        life = live(seed)
-        calls += life.calls
-        interruptions += life.is_interrupted
-        if life.violations:
-            failed[seed] = life.violations
-            print(f"seed {seed}: {'; '.join(life.violations)}", flush=True)
-            print("\n".join(life.trace), flush=True)
-    print(f"{count} lives with SageMaker, {calls} calls, {interruptions} interrupted, {len(failed)} with violations")
-    return int(bool(failed))
+@dataclass(frozen=True)
+class LifeResult:
+    """Outcome of one life."""
+
+    seed: int
+    violations: tuple[str, ...]
+    trace: tuple[str, ...]
+    calls: int
+    is_interrupted: bool
 
 
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+def _result(seed: int) -> LifeResult:
+    life = live(seed)
+    return LifeResult(seed, tuple(life.violations), tuple(life.trace), life.calls, life.is_interrupted)
+
+
+def run_and_print(seeds: range, at_once: int) -> bool:
+    """Live many lives in several processes and print what went wrong, and totals; True if any life has a violation."""
+    calls = interrupted = failed = 0
+    with multiprocessing.get_context("spawn").Pool(at_once) as pool:
+        for result in pool.imap_unordered(_result, seeds):
+            calls += result.calls
+            interrupted += result.is_interrupted
+            failed += bool(result.violations)
+            if result.violations:
+                lines = [f"seed {result.seed}: {'; '.join(result.violations)}", *result.trace]
+                print("\n".join(lines), flush=True)
+    print(f"{len(seeds)} lives with SageMaker, {calls} calls, {interrupted} interrupted; {failed} failed", flush=True)
+    return bool(failed)

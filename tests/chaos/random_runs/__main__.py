@@ -6,6 +6,7 @@ import argparse
 import sys
 from functools import partial
 
+from tests.chaos import managed_runs
 from tests.chaos.random_runs import campaign, process_runs
 
 
@@ -14,6 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/chaos", description="Randomized fault-injection runs.")
     parser.add_argument("--simulated", "--lives", type=int, default=1000, help="runs in virtual time (default: 1000)")
     parser.add_argument("--runs", type=int, default=60, help="runs of the real program on real hosts (default: 60)")
+    parser.add_argument("--managed", type=int, default=100, help="lives with SageMaker (default: 100)")
     parser.add_argument("--first", type=int, default=0, help="first seed (default: 0)")
     parser.add_argument("--at-once", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--seed", type=int, help="only this simulated run")
@@ -39,6 +41,9 @@ def _run_all(options: argparse.Namespace) -> int:
     summary = campaign.summarize(results, print_line=partial(print, flush=True))
     print("\n".join(summary.lines), flush=True)
     failed = bool(summary.failed)
+    if options.managed:
+        seeds = range(options.first, options.first + options.managed)
+        failed |= managed_runs.run_and_print(seeds, at_once=options.at_once)
     if options.runs:
         seeds = range(options.first, options.first + options.runs)
         failed |= process_runs.run_and_print(seeds, at_once=options.at_once)
