@@ -122,7 +122,7 @@ def test_no_host_starts_before_all_have_what_the_job_needs(watched: Watched) -> 
     assert watched.said()[0].startswith("python")
     assert lines == {"ml-1": ["0"], "ml-2": ["0"]}
     assert len({run.run_id for run in watched.jobs.runs() if run.run_id >= handle.run_id}) == 1
-    assert processes("run.sh") == []
+    assert processes(" run.sh") + processes("/run.sh") == []
 
 
 @pytest.mark.slow

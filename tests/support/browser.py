@@ -98,14 +98,26 @@ class LabPage:
 
     def _click(self, find: Callable[[], Any]) -> None:
         """Click on an element as soon as nothing covers it."""
-        self._wait(lambda: find().click() or True)
+
+        def click() -> bool:
+            # While the connection is lost, a dialog says so, and covers the page until it is dismissed.
+            for button in self._find_all(".jp-Dialog button.jp-mod-accept"):
+                button.click()
+            find().click()
+            return True
+
+        self._wait(click)
 
     def _wait(self, find: Callable[[], T]) -> T:
         """Return what a function finds, once it does: elements of a page come and go while it is drawn."""
         from selenium.common import exceptions
         from selenium.webdriver.support.ui import WebDriverWait
 
-        passing = [exceptions.StaleElementReferenceException, exceptions.ElementClickInterceptedException]
+        passing = [
+            exceptions.StaleElementReferenceException,
+            exceptions.ElementClickInterceptedException,
+            exceptions.ElementNotInteractableException,
+        ]
         # Typed: selenium need not be installed where the types are checked.
         result: T = WebDriverWait(self.browser, TIMEOUT_S, 0.2, passing).until(lambda browser: find())
         return result

@@ -79,7 +79,8 @@ def test_a_role_for_some_models_deletes_no_others(cloud: dict[str, str]) -> None
         sagemaker.create_model(ModelName=name, PrimaryContainer={"Image": image}, ExecutionRoleArn=reader)
         due = schedule(role, "2020-01-01T00:00:00", "sagemaker:deleteModel", {"ModelName": name})
         scheduler.create_schedule(**{**due, "Name": name})
-    wait_until(lambda: [item["ModelName"] for item in sagemaker.list_models()["Models"]] == ["theirs-b"])
-    wait_until(lambda: [item["Name"] for item in scheduler.list_schedules()["Schedules"]] == ["theirs-b"])
+    pair = {"Ours-a", "theirs-b"}
+    wait_until(lambda: pair & {item["ModelName"] for item in sagemaker.list_models()["Models"]} == {"theirs-b"})
+    wait_until(lambda: pair & {item["Name"] for item in scheduler.list_schedules()["Schedules"]} == {"theirs-b"})
     scheduler.delete_schedule(Name="theirs-b")
     sagemaker.delete_model(ModelName="theirs-b")
