@@ -42,6 +42,7 @@ from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.next_step import add_advice, join, replace_advice
 from orchestrator.hosts.tunnels import Tunnels
 from orchestrator.install import registry_login
+from orchestrator.install.host_tools import HostTools
 from orchestrator.install.needs import missing_needs
 from orchestrator.jobs import inputs
 from orchestrator.jobs.record import RunRecord
@@ -144,22 +145,10 @@ class Session:
         models = RunModels(self.context, runs, self._load_upload)
         self.endpoints = EndpointService(self.context, managed.log, models)
         self.transforms = TransformService(self.context, managed.log, models)
-        self.notebooks = NotebookService(
-            self.inventory,
-            self.context.ssh,
-            self.tunnels,
-            settings.install,
-            on_event,
-            logs_folder=self._install_logs,
-            job_name=lambda: self.jobs.load_job().name,
-        )
-        self.tensorboard = self._tensorboard(on_event)
+        tools = HostTools(self.inventory, self.context.ssh, settings.install, on_event, self._install_logs)
+        self.notebooks = NotebookService(tools, self.tunnels, job_name=lambda: self.jobs.load_job().name)
+        self.tensorboard = TensorBoardService(tools, self.tunnels)
         self.dask = DaskService(self.inventory, self.context.ssh, self.tunnels, runs)
-
-    def _tensorboard(self, on_event: EventHandler) -> TensorBoardService:
-        ssh, install = self.context.ssh, self.settings.install
-        folder = self._install_logs
-        return TensorBoardService(self.inventory, ssh, self.tunnels, install, on_event, folder)
 
     def _install_logs(self) -> Path:
         return self.context.folder / "logs"

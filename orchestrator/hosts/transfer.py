@@ -51,7 +51,7 @@ class Transfers:
         """Send a file or a folder to a host; what is there under the same names is replaced.
 
         :param remote: its path there, absolute or below the login's home; empty for the same name.
-        :raises UsageError: there is no such file or folder here.
+        :raises UsageError: ``path`` does not exist.
         :raises HostError: it could not be written there, or arrived damaged.
         """
         if not path.is_file() and not path.is_dir():

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.errors import HostsFailed, StratusError
-from orchestrator.core.events import EventHandler
-from orchestrator.core.host import Host, HostSource
+from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import NextStep
-from orchestrator.hosts import notebooks, parallel
+from orchestrator.hosts import notebooks
 from orchestrator.install import steps
-from orchestrator.install.installer import Installer
 
 if TYPE_CHECKING:
-    from orchestrator.config.settings import InstallSettings
     from orchestrator.hosts.tunnels import Tunnels
-    from orchestrator.ssh import SshClient
+    from orchestrator.install.host_tools import HostTools
 
 FIRST_PORT = 8888
 """Jupyter's usual port."""
@@ -54,16 +49,12 @@ class NotebookStop:
 class NotebookService:
     """JupyterLab on the hosts of one source.
 
-    :param logs_folder: returns the folder of the hosts' install logs.
+    :param tools: installs it.
     :param job_name: returns the name of the job in the settings; empty if it cannot be read.
     """
 
-    source: HostSource
-    ssh: SshClient
+    tools: HostTools
     tunnels: Tunnels
-    settings: InstallSettings
-    on_event: EventHandler
-    logs_folder: Callable[[], Path]
     job_name: Callable[[], str]
 
     def open(self, name: str = "", kernel: str = "") -> NotebookPage:
@@ -77,9 +68,9 @@ class NotebookService:
         :raises HostsFailed: it could not be installed.
         :raises HostError: it could not be started.
         """
-        host = self._host(name)
-        self._install(host)
-        server = notebooks.start(self.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
+        host = self.tools.host(name)
+        self.tools.install(host, steps.notebook_plan(self.tools.settings), "JupyterLab", AGAIN)
+        server = notebooks.start(self.tools.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
         # From a port that stays the same if it can: the browser's page reconnects to it.
         tunnel = self.tunnels.open(host, server.port, purpose="JupyterLab", port=FIRST_PORT)
         return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
@@ -89,11 +80,8 @@ class NotebookService:
 
         :param name: of the host; the first when empty.
         """
-        host = self._host(name)
-        return NotebookStop(host.name, notebooks.stop(self.ssh, host))
-
-    def _host(self, name: str) -> Host:
-        return self.source.hosts([name] if name else [])[0]
+        host = self.tools.host(name)
+        return NotebookStop(host.name, notebooks.stop(self.tools.ssh, host))
 
     def _job(self) -> str:
         try:
@@ -101,17 +89,3 @@ class NotebookService:
         # A notebook needs no job: one that cannot be read has no kernel.
         except StratusError:
             return ""
-
-    def _install(self, host: Host) -> None:
-        installer = Installer(
-            self.ssh,
-            steps.notebook_plan(self.settings),
-            self.logs_folder(),
-            self.on_event,
-            timeout_s=self.settings.timeout,
-            again=AGAIN,
-        )
-        outcomes = parallel.for_each([host], lambda item: installer(self.source.ready(item)), clock=self.ssh.clock)
-        self.source.all_ready()
-        if outcomes.failed:
-            raise HostsFailed("JupyterLab could not be installed", outcomes.errors, fix=AGAIN + " tries again")

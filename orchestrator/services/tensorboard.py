@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.core.errors import HostsFailed
-from orchestrator.core.events import EventHandler
-from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep
-from orchestrator.hosts import parallel, tensorboard
+from orchestrator.hosts import tensorboard
 from orchestrator.install import steps
-from orchestrator.install.installer import Installer
 
 if TYPE_CHECKING:
-    from orchestrator.config.settings import InstallSettings
     from orchestrator.hosts.tunnels import Tunnels
-    from orchestrator.ssh import SshClient
+    from orchestrator.install.host_tools import HostTools
 
 FIRST_PORT = 6006
 """TensorBoard's usual port."""
@@ -54,15 +48,11 @@ class TensorBoardStop:
 class TensorBoardService:
     """TensorBoard on the hosts of one source.
 
-    :param logs_folder: returns the folder of the hosts' install logs.
+    :param tools: installs it.
     """
 
-    source: HostSource
-    ssh: SshClient
+    tools: HostTools
     tunnels: Tunnels
-    settings: InstallSettings
-    on_event: EventHandler
-    logs_folder: Callable[[], Path]
 
     def open(self, logs: str, name: str = "", run_id: str = "") -> TensorBoardPage:
         """Install and start TensorBoard on a host, or find the one that runs there, and open a tunnel to it.
@@ -75,9 +65,9 @@ class TensorBoardService:
         :raises UsageError: there is no such run or folder.
         :raises HostsFailed: it could not be installed.
         """
-        host = self._host(name)
-        self._install(host)
-        port = tensorboard.start(self.ssh, host, logs, run_id)
+        host = self.tools.host(name)
+        self.tools.install(host, steps.tensorboard_plan(self.tools.settings), "TensorBoard", NextStep("TensorBoard"))
+        port = tensorboard.start(self.tools.ssh, host, logs, run_id)
         tunnel = self.tunnels.open(host, port, purpose="TensorBoard", port=FIRST_PORT)
         return TensorBoardPage(host.name, logs, f"http://{tunnel.address}:{tunnel.port}/", tunnel.close)
 
@@ -86,23 +76,5 @@ class TensorBoardService:
 
         :param name: of the host; the first when empty.
         """
-        host = self._host(name)
-        return TensorBoardStop(host.name, tensorboard.stop(self.ssh, host))
-
-    def _host(self, name: str) -> Host:
-        return self.source.hosts([name] if name else [])[0]
-
-    def _install(self, host: Host) -> None:
-        again = NextStep("TensorBoard")
-        installer = Installer(
-            self.ssh,
-            steps.tensorboard_plan(self.settings),
-            self.logs_folder(),
-            self.on_event,
-            timeout_s=self.settings.timeout,
-            again=again,
-        )
-        outcomes = parallel.for_each([host], lambda item: installer(self.source.ready(item)), clock=self.ssh.clock)
-        self.source.all_ready()
-        if outcomes.failed:
-            raise HostsFailed("TensorBoard could not be installed", outcomes.errors, fix=again + " tries again")
+        host = self.tools.host(name)
+        return TensorBoardStop(host.name, tensorboard.stop(self.tools.ssh, host))

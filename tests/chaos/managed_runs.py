@@ -62,7 +62,7 @@ QUIET_S = 3600.0
 
 IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/any:1"
 ROLE = "stratus-sagemaker-ml-us-west-2"
-FOREIGN = {"stratus:cluster": "ml", "stratus:owner": "arn:aws:iam::123456789012:user/somebody"}
+FOREIGN = {"stratus:cluster": "ml", "stratus:owner": "arn:aws:iam::123456789012:user/colleague"}
 
 
 @dataclass
