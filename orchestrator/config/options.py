@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from orchestrator.config import aws_value_types
@@ -24,6 +25,9 @@ from orchestrator.config.schema import (
     text_lines,
 )
 from orchestrator.core.errors import Problem
+
+rare = partial(option, rare=True)
+"""An option that few users need: the reference page has it, the template does not."""
 
 
 @dataclass(frozen=True)
@@ -188,23 +192,23 @@ class JobSettings:
 class SageMakerSettings:
     """Training jobs and endpoints of SageMaker; its verbs only."""
 
-    role: str = option("", aws_value_types.role(), "execution role of SageMaker's containers: its name or ARN")
-    sagemaker_bucket: str = option(
+    role: str = rare("", aws_value_types.role(), "execution role of SageMaker's containers: its name or ARN")
+    sagemaker_bucket: str = rare(
         "", aws_value_types.bucket(), "bucket for code and results; empty: sagemaker-REGION-ACCOUNT"
     )
-    training_image: str = option(
+    training_image: str = rare(
         "", text(r"\S+", "a name without blanks"), "image of jobs that name none; empty: AWS's own with PyTorch"
     )
-    training_instance_type: str = option("ml.m5.xlarge", aws_value_types.managed_type(), "type of training instances")
-    training_instances: int = option(1, integer(1, 1000), "instances of a training job")
-    training_spot: bool = option(False, boolean(), "train on spot instances: cheaper; AWS may interrupt the job")
-    spot_wait_hours: float = option(24.0, number(0, 672, "hours"), "spot: longest time of waiting and running together")
-    keep_alive_minutes: int = option(
+    training_instance_type: str = rare("ml.m5.xlarge", aws_value_types.managed_type(), "type of training instances")
+    training_instances: int = rare(1, integer(1, 1000), "instances of a training job")
+    training_spot: bool = rare(False, boolean(), "train on spot instances: cheaper; AWS may interrupt the job")
+    spot_wait_hours: float = rare(24.0, number(0, 672, "hours"), "spot: longest time of waiting and running together")
+    keep_alive_minutes: int = rare(
         0, integer(0, 360), "keep instances for the next job (warm pool), which is billed; 0: no"
     )
-    volume_gib: int = option(30, integer(1, 16384, "GiB"), "disk of each training instance")
-    training_subnets: str = option("", aws_value_types.resource_ids("subnet"), "subnets of training jobs; empty: none")
-    training_security_groups: str = option("", aws_value_types.resource_ids("sg"), "their security groups")
+    volume_gib: int = rare(30, integer(1, 16384, "GiB"), "disk of each training instance")
+    training_subnets: str = rare("", aws_value_types.resource_ids("subnet"), "subnets of training jobs; empty: none")
+    training_security_groups: str = rare("", aws_value_types.resource_ids("sg"), "their security groups")
 
 
 TABLES: Tables = {

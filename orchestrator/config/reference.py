@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.config import legacy
 from orchestrator.config.schema import Option, Tables, options
@@ -16,6 +16,10 @@ _TEMPLATE_HEAD = """\
 # A missing line means the default. "#name = value" shows it: remove the # to change it.
 # After a blank, # and ; begin a comment. ${VAR} and ${VAR:-default} are read from the environment.
 # `stratus config show` prints every setting and its origin.
+"""
+
+_TEMPLATE_OTHERS = """
+# `stratus config reference` prints every setting, with those few users need, and these sections:
 """
 
 _PAGE_HEAD = """\
@@ -60,12 +64,20 @@ def template(tables: Tables, values: Mapping[tuple[str, str], str]) -> str:
         # Such a text would be read back shortened: trimmed, or cut at a comment.
         if text != text.strip() or "\n" in text or " #" in text or " ;" in text:
             raise ValueError(f"{key}: {text!r} does not fit in one line of a config file")
-    return _TEMPLATE_HEAD + "".join(_section(name, table, values) for name, table in tables.items() if table)
+    sections = [(name, table, _shown(name, table, values)) for name, table in tables.items() if table]
+    others = "".join(f"# {f'[{name}]':<34}{_first_line(table)}\n" for name, table, shown in sections if not shown)
+    body = "".join(_section(name, table, shown, values) for name, table, shown in sections if shown)
+    return _TEMPLATE_HEAD + body + (_TEMPLATE_OTHERS + others if others else "")
 
 
-def _section(section: str, table: type, values: Mapping[tuple[str, str], str]) -> str:
+def _shown(section: str, table: type, values: Mapping[tuple[str, str], str]) -> list[Option]:
+    """Return the options of a section that the template shows."""
+    return [option for option in options(table) if not option.rare or (section, option.name) in values]
+
+
+def _section(section: str, table: type, shown: Sequence[Option], values: Mapping[tuple[str, str], str]) -> str:
     lines = ["", _commented(f"[{section}]", _first_line(table))]
-    for option in options(table):
+    for option in shown:
         value = values.get((section, option.name))
         mark = "" if option.essential or value is not None else "#"
         text = format_value(option.default) if value is None else value

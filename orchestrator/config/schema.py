@@ -83,6 +83,7 @@ class Option:
     :param description: one line for the template and the reference page.
     :param required: True if it must be set, and not empty.
     :param essential: True if the template sets it; it comments out the others.
+    :param rare: True if the template leaves it out; the reference page has it.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Option:
     description: str
     required: bool = False
     essential: bool = False
+    rare: bool = False
 
     @property
     def may_be_empty(self) -> bool:
@@ -99,10 +101,16 @@ class Option:
 
 
 def option(
-    default: Any, value_type: ValueType, description: str, *, required: bool = False, essential: bool = False
+    default: Any,
+    value_type: ValueType,
+    description: str,
+    *,
+    required: bool = False,
+    essential: bool = False,
+    rare: bool = False,
 ) -> Any:
     """Declare a dataclass field that is an option; see :class:`Option`."""
-    declared = Option("", default, value_type, description, required, essential)
+    declared = Option("", default, value_type, description, required, essential, rare)
     # A private value may contain a password: no repr of the record shows it.
     return dataclasses.field(default=default, repr=not value_type.private, metadata={"option": declared})
 

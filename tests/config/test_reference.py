@@ -23,7 +23,7 @@ def test_every_option_stands_in_the_template_and_on_the_page() -> None:
         assert f"[{section}]" in template
         assert f"## [{section}]" in page
         for each in options(table) if table else ():
-            assert f"\n{each.name} =" in template or f"\n#{each.name} =" in template
+            assert each.rare != (f"\n{each.name} =" in template or f"\n#{each.name} =" in template)
             assert f"| `{each.name}` |" in page
 
 
@@ -37,7 +37,18 @@ def test_a_template_with_every_line_in_force_means_the_defaults(tmp_path: Path) 
     assert [row[:3] for row in settings.to_rows(loaded)][:-1] == [
         row[:3] for row in settings.to_rows(settings.Settings())
     ][:-1]
-    assert all(row[3].startswith("config.ini:") for row in settings.to_rows(loaded))
+    rare = {
+        (name, each.name) for name, table in settings.TABLES.items() if table for each in options(table) if each.rare
+    }
+    assert {row[:2] for row in settings.to_rows(loaded) if not row[3].startswith("config.ini:")} == rare
+
+
+def test_a_rare_setting_that_is_handed_in_stands_in_the_template(tmp_path: Path) -> None:
+    template = settings.template({("sagemaker", "role"): "stratus-sagemaker"})
+
+    assert "\n[sagemaker]" in template
+    assert "\nrole = stratus-sagemaker" in template
+    assert "training_spot" not in template
 
 
 def test_a_template_is_short_and_fits_a_screen() -> None:
