@@ -56,6 +56,8 @@ from orchestrator.services.hosting.transforms import TransformService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.images import ImageService
 from orchestrator.services.jobs import JobContext, JobService
+from orchestrator.services.managed.training_runs import TrainingRuns
+from orchestrator.services.managed.tuning import TuningService
 from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.roles import RoleService
 from orchestrator.services.runs import RunService
@@ -63,8 +65,6 @@ from orchestrator.services.sagemaker import SageMakerService
 from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 from orchestrator.services.storage import StorageService
 from orchestrator.services.tensorboard import TensorBoardService
-from orchestrator.services.training_runs import TrainingRuns
-from orchestrator.services.tuning import TuningService
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients

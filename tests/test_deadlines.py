@@ -26,7 +26,7 @@ BOUNDED = {
     "aws/sagemaker/logs.py:LogReader._messages while True": "until the token repeats; each call is bounded",
     "aws/storage/upload.py:in_threads .result()": "of calls to S3, which end by botocore's own timeouts",
     "services/storage.py:StorageService._outcomes .result()": "of calls to S3, which end by botocore's own timeouts",
-    "services/training_runs.py:TrainingRuns._watch while True": "until the job ends, which is within its limit of time",
+    "services/managed/training_runs.py:TrainingRuns._watch while True": "until the job ends, by its limit of time",
     "hosts/tunnels.py:_write flock": "of a file that no other process knows yet",
     "remote/sagemaker/training_host.py:Host.make_venv run": "SageMaker ends the container at the job's time limit",
     "remote/sagemaker/training_host.py:Host.install_step run": "SageMaker ends the container at the job's time limit",

@@ -44,6 +44,7 @@ class TrainingJob:
     :param billable_s: seconds that are billed for each instance; None before the end.
     :param training_s: seconds of use of each instance; more than billed ones on spot instances.
     :param warm_pool: Available, InUse, Reused or Terminated; empty without a warm pool.
+    :param keep_alive_s: how long its instances are kept for another job.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TrainingJob:
     model_url: str = ""
     output_url: str = ""
     warm_pool: str = ""
+    keep_alive_s: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,6 +73,19 @@ class TrainingJob:
     def has_ended(self) -> bool:
         """True if its status changes no more."""
         return self.status in ENDED
+
+    @property
+    def pool_ends_at(self) -> datetime | None:
+        """When its warm pool ends by itself; None without one, and before the end of the job."""
+        return self.ended_at + timedelta(seconds=self.keep_alive_s) if self.ended_at and self.keep_alive_s else None
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it is stopped, or its warm pool ended, at the latest; None if unknown."""
+        if self.has_ended:
+            return self.pool_ends_at
+        began = self.started_at or self.created_at
+        return began + timedelta(seconds=self.max_runtime_s) if self.max_runtime_s else None
 
 
 def create(clients: Clients, request: Mapping[str, Any]) -> str:
@@ -203,6 +218,7 @@ def _job(response: Mapping[str, Any]) -> TrainingJob:
         model_url=response.get("ModelArtifacts", {}).get("S3ModelArtifacts", ""),
         output_url=checkpoint.get("S3OutputPath", ""),
         warm_pool=(response.get("WarmPoolStatus") or {}).get("Status", ""),
+        keep_alive_s=resources.get("KeepAlivePeriodInSeconds", 0),
         metrics={item["MetricName"]: float(item["Value"]) for item in response.get("FinalMetricDataList", ())},
         hyperparameters=dict(response.get("HyperParameters", {})),
     )
@@ -234,17 +250,15 @@ class TrainingJobs:
 
     def _resource(self, job: TrainingJob) -> ManagedResource:
         price = self.usd_per_hour(job.instance_type)
-        is_pool = job.has_ended
-        runtime = timedelta(seconds=job.max_runtime_s) if job.max_runtime_s else None
         return ManagedResource(
             kind=self.label,
             name=job.name,
-            state=f"warm pool {job.warm_pool}" if is_pool else job.secondary or job.status,
+            state=f"warm pool {job.warm_pool}" if job.has_ended else job.secondary or job.status,
             type=job.instance_type,
             count=job.count,
             usd_per_hour=None if price is None else price * job.count,
             created_at=job.created_at,
-            ends_at=(job.started_at or job.created_at) + runtime if runtime and not is_pool else None,
+            ends_at=job.ends_at,
         )
 
     def end(self, name: str) -> None:

@@ -49,12 +49,12 @@ from orchestrator.services.account import AccessReport, Cost
 from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
 from orchestrator.services.hosting.transforms import TransformResult
 from orchestrator.services.images import PushedImage
+from orchestrator.services.managed.tuning import TuningTrial
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.roles import RolePlan
 from orchestrator.services.ssh_config import SshConfigReport
 from orchestrator.services.storage import AbortReport, DataListing, ListedObject, TransferReport
 from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
-from orchestrator.services.tuning import TuningTrial
 from tests.support.interface.example_records import example, type_hints
 
 KEYS: dict[type, str] = {

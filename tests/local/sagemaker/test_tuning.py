@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.errors import StratusError
+from orchestrator.services.managed.tuning import TuningChoices, TuningTrial, planned_values
 from orchestrator.services.sagemaker import TrainingChoices
-from orchestrator.services.tuning import TuningChoices, TuningTrial, planned_values
 from tests.support.localcloud.training_project import prepare
 from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate

@@ -9,7 +9,7 @@ from orchestrator.core.next_step import Text
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
 from orchestrator.interface.render.styles import Styled, line
-from orchestrator.services.tuning import TuningOutcome, TuningPlan, TuningTrial
+from orchestrator.services.managed.tuning import TuningOutcome, TuningPlan, TuningTrial
 
 
 def plan_lines(plan: TuningPlan) -> Lines:

@@ -22,7 +22,7 @@ from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParame
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
-    from orchestrator.services.tuning import TuningOutcome, TuningPlan, TuningTrial
+    from orchestrator.services.managed.tuning import TuningOutcome, TuningPlan, TuningTrial
 
 GROUP = VerbGroup("SageMaker: tuning")
 
@@ -75,8 +75,8 @@ def tune(
     """
     from orchestrator.interface.render.sagemaker import tuning
     from orchestrator.jobs.scripts import find as scripts
+    from orchestrator.services.managed.tuning import TuningChoices, planned_values
     from orchestrator.services.sagemaker import TrainingChoices
-    from orchestrator.services.tuning import TuningChoices, planned_values
 
     session = workspace.session()
     source = scripts.find(job, partial(NextStep, "Tune"))

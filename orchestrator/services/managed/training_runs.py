@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 from orchestrator.aws.sagemaker import artifacts, training
 from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
 from orchestrator.aws.sagemaker.managed import ManagedLog
-from orchestrator.aws.sagemaker.training import TrainingJob
+from orchestrator.aws.sagemaker.training import Phase, TrainingJob
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import HostError, JobFailed, UsageError, first_line
+from orchestrator.core.errors import CloudRefused, HostError, JobFailed, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.hosts.parallel import Outcome, Outcomes
@@ -27,7 +27,8 @@ from orchestrator.jobs.managed.results import ArchiveUnpacker, LimitReached, wri
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.results import Received
 from orchestrator.jobs.runner import CancelReport
-from orchestrator.jobs.runs import RUN_ID, Run, RunResult, RunSummary, TaskState
+from orchestrator.jobs.runs import RUN_ID, Run, RunResult, RunSummary
+from orchestrator.services.managed import training_states as states
 
 POLL = Backoff(first_s=0.2, longest_s=3.0, growth=1.3)
 STOP_TIMEOUT_S = 420.0
@@ -39,10 +40,8 @@ LOG_LAG_S = 1.0
 
 TAIL_LINES = 10
 LISTED = 20
-EXIT_CODE = re.compile(r"exit code: (\d+)")
-STATES = {"Completed": "done", "Failed": "failed"}
+OnLine = Callable[[str, str], None]
 NOT_BILLED = cost.Bill(0.0, Decimal(0), Decimal(0))
-LIMITS = ("MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 
 
 class TrainingRuns:
@@ -60,6 +59,7 @@ class TrainingRuns:
         self.log = log
         self.runs_folder = runs_folder
         self.is_used = is_used
+        self._reported: dict[str, int] = {}
 
     # -- which runs
 
@@ -87,17 +87,18 @@ class TrainingRuns:
         return [run_id for run_id in ids if RUN_ID.fullmatch(run_id)]
 
     def runs(self) -> list[RunSummary]:
-        """Return the runs that are training jobs, oldest first; ended ones from their records."""
+        """Return the runs that are training jobs, oldest first."""
         known = [records.load(self.runs_folder, run_id) for run_id in records.run_ids(self.runs_folder)]
         local = {item.run_id: item for item in known if item is not None}
         others = [run_id for run_id in self._names()[:LISTED] if run_id not in local] if self.is_used() else []
         ids = sorted([*list(local)[-LISTED:], *others])
-        runs = [self._run_of(local.get(run_id) or self._unrecorded(run_id)) for run_id in ids]
+        calls = [partial(self._run_of, local.get(run_id) or self._unrecorded(run_id)) for run_id in ids]
+        runs: list[Run | None] = self.clients.in_parallel(*calls) if calls else []
         return [run.summary for run in runs if run is not None]
 
     def _run_of(self, item: TrainingRecord) -> Run | None:
         job = training.find(self.clients, item.name)
-        return None if job is None else _run(item, job)
+        return None if job is None else states.as_run(item, job)
 
     def _unrecorded(self, run_id: str) -> TrainingRecord:
         return TrainingRecord(run_id, training.name_prefix(self.context.cluster_id.cluster) + run_id)
@@ -111,13 +112,11 @@ class TrainingRuns:
 
     # -- follow
 
-    def follow(
-        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None]
-    ) -> RunResult:
+    def follow(self, run_id: str, *, on_line: OnLine, on_hosts: Callable[[Sequence[str]], None]) -> RunResult:
         """Pass on a run's output and its changes of status until it ends; see `ManagedRuns.follow`."""
         item, job = self._locate(run_id)
-        hosts = _hosts(item, job)
-        on_hosts(_main_hosts(item, job))
+        hosts = states.hosts(item, job)
+        on_hosts(states.main_hosts(item, job))
         tails: dict[str, list[str]] = {host: [] for host in hosts}
 
         def keep(host: str, line: str) -> None:
@@ -127,54 +126,84 @@ class TrainingRuns:
 
         job = self._watch(item, keep)
         self._note_end(item, job)
-        run = _run(item, job)
+        self._report_money(job)
+        run = states.as_run(item, job)
         if run.state == "done":
             return RunResult(run_id, run.job, run.seconds or 0.0)
         self._fetch_after_failure(run_id)
         raise self._failure(run, job, tails)
 
-    def _watch(self, item: TrainingRecord, on_line: Callable[[str, str], None]) -> TrainingJob:
+    def _watch(self, item: TrainingRecord, on_line: OnLine) -> TrainingJob:
         """Pass on lines, and report each change of status, until the job has ended; return it then."""
-        reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}/")
-        shown = 0
-        while True:
-            for _ in self.clock.attempts(FOLLOW_TIMEOUT_S, POLL):
-                job = training.find(self.clients, item.name)
-                if job is None:
-                    raise UsageError(f"SageMaker has no training job {item.name} any more", where=self.clients.region)
-                news = len(job.phases) > shown
-                self._report_phases(job, shown)
-                shown = len(job.phases)
-                for host, line in reader.read():
-                    news = True
-                    on_line(host, line)
-                if job.has_ended:
-                    self._read_rest(reader, on_line)
-                    return job
-                if news:
-                    break
+        output = _Output(LogReader(self.clients, TRAINING_GROUP, f"{item.name}/"), self._warn)
+        # A run that is watched again after Ctrl-C continues with its news.
+        shown = self._reported.pop(item.name, 0)
+        try:
+            while True:
+                for _ in self.clock.attempts(FOLLOW_TIMEOUT_S, POLL):
+                    job = self._described(item)
+                    known, shown = shown, self._report(job, output, on_line, shown)
+                    if job.has_ended:
+                        self._read_rest(output, on_line)
+                        return job
+                    if output.has_news or shown > known:
+                        break
+        except KeyboardInterrupt:
+            self._reported[item.name] = shown
+            raise
 
-    def _read_rest(self, reader: LogReader, on_line: Callable[[str, str], None]) -> None:
+    def _described(self, item: TrainingRecord) -> TrainingJob:
+        job = training.find(self.clients, item.name)
+        if job is None:
+            raise UsageError(f"SageMaker has no training job {item.name} any more", where=self.clients.region)
+        return job
+
+    def _report(self, job: TrainingJob, output: _Output, on_line: OnLine, shown: int) -> int:
+        """Report new statuses and lines, and return the number of statuses; what follows training comes after it."""
+        if job.secondary not in states.BEFORE_DOWNLOAD:
+            trained = [number for number, phase in enumerate(job.phases, 1) if phase.status == "Training"]
+            last = trained[-1] if trained else len(job.phases)
+            self._report_phases(job.phases[shown:last])
+            shown = max(shown, last)
+            output.pass_on(on_line)
+        self._report_phases(job.phases[shown:])
+        return len(job.phases)
+
+    def _read_rest(self, output: _Output, on_line: OnLine) -> None:
         for _ in self.clock.attempts(LOG_LAG_S, POLL):
-            for host, line in reader.read():
-                on_line(host, line)
+            output.pass_on(on_line)
 
-    def _report_phases(self, job: TrainingJob, shown: int) -> None:
-        for phase in job.phases[shown:]:
-            text = f"{phase.status}: {phase.message}" if phase.message else phase.status
-            self.context.on_event(Event("", "training", "progress", text=text))
+    def _report_phases(self, phases: Iterable[Phase]) -> None:
+        for phase in phases:
+            self._tell(f"{phase.status}: {phase.message}" if phase.message else phase.status)
 
-    def _failure(self, run: Run, job: TrainingJob, tails: dict[str, list[str]]) -> JobFailed:
-        code = EXIT_CODE.search(job.reason)
-        status = int(code[1]) if code else None
-        message = _failure_message(run, job, status)
-        lines = next((tails[host] for host in run.main_hosts if tails.get(host)), [])
+    def _report_money(self, job: TrainingJob) -> None:
+        saved = states.saved_percent(job)
+        if saved is not None:
+            self._tell(f"spot instances: {job.billable_s} s of {job.training_s} s are billed, {saved:g}% saved")
+        if job.warm_pool == "Available" and job.pool_ends_at:
+            price = self._per_hour(job)
+            rate = "" if price is None else f", for ${price:.3f}/h"
+            self._tell(f"its instances are kept until {job.pool_ends_at:%H:%M} UTC for the next job{rate}")
+
+    def _tell(self, text: str) -> None:
+        self.context.on_event(Event("", "training", "progress", text=text))
+
+    def _warn(self, text: str) -> None:
+        self.context.on_event(Event("", "training", "warning", text=text))
+
+    def _failure(self, run: Run, job: TrainingJob, tails: Mapping[str, Sequence[str]]) -> JobFailed:
+        failed = states.failed_host(job, run.hosts)
+        logs = self.runs_folder / run.run_id / "logs"
+        # Of several hosts the one that failed first: the others end because of it.
+        order = (failed, *run.main_hosts)
+        lines = next((tails[host] for host in order if tails.get(host)), None) or _last_lines(logs, order)
         return JobFailed(
-            message,
-            exit_status=status,
-            where=f"{run.job} on SageMaker",
+            states.failure_message(job),
+            exit_status=states.exit_status(job),
+            where=f"{run.job} on {failed or 'SageMaker'}",
             tail=lines,
-            fix=f"logs: {self.runs_folder / run.run_id / 'logs'}",
+            fix=f"logs: {logs}" if logs.is_dir() else "",
             run_id=run.run_id,
             state=run.state,
         )
@@ -196,8 +225,8 @@ class TrainingRuns:
     def logs(self, run_id: str, *, host: str, follow: bool) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's output; see `ManagedRuns.logs`."""
         item, job = self._locate(run_id)
-        if host and host not in _hosts(item, job):
-            raise UsageError(f"{run_id} did not run on {host}", fix=f"its hosts: {', '.join(_hosts(item, job))}")
+        if host and host not in states.hosts(item, job):
+            raise UsageError(f"{run_id} did not run on {host}", fix=f"its hosts: {', '.join(states.hosts(item, job))}")
         reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}/")
         for _ in self.clock.attempts(FOLLOW_TIMEOUT_S if follow else 0.0, POLL):
             has_ended = job.has_ended
@@ -211,12 +240,14 @@ class TrainingRuns:
     def cancel(self, run_id: str) -> CancelReport:
         """Stop a training job, and wait until it has ended."""
         item, job = self._locate(run_id)
-        hosts = _hosts(item, job)
+        hosts, shown = states.hosts(item, job), len(job.phases)
         if job.has_ended:
-            return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, _state(job))
+            return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, states.state(job))
         training.stop(self.clients, item.name)
         for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
-            job = self._locate(run_id)[1]
+            job = self._described(item)
+            self._report_phases(job.phases[shown:])
+            shown = len(job.phases)
             if job.has_ended:
                 self._note_end(item, job)
                 return CancelReport(run_id, dict.fromkeys(hosts, 0), {})
@@ -233,7 +264,7 @@ class TrainingRuns:
         folder.mkdir(parents=True, exist_ok=True)
         received = self._receive(item, job, folder)
         self._note_facts(item, job, folder)
-        run = _run(item, job)
+        run = states.as_run(item, job)
         completed = record.complete_record(
             folder,
             run,
@@ -249,7 +280,7 @@ class TrainingRuns:
     def _receive(self, item: TrainingRecord, job: TrainingJob, folder: Path) -> Outcomes[Received]:
         options = self.context.settings.job
         budget = results.fetch_budget(self.runs_folder, options.max_fetch_gib, options.max_fetch_files)
-        unpacker = ArchiveUnpacker(folder, _hosts(item, job), _main_hosts(item, job), budget)
+        unpacker = ArchiveUnpacker(folder, states.hosts(item, job), states.main_hosts(item, job), budget)
         error: Exception | None = None
         try:
             self._unpack(unpacker, job)
@@ -273,7 +304,7 @@ class TrainingRuns:
 
     def _write_logs(self, item: TrainingRecord, job: TrainingJob, folder: Path) -> None:
         """Write what CloudWatch has of the logs that no archive brought: of jobs that run, or were killed."""
-        missing = [host for host in _main_hosts(item, job) if not (folder / f"logs/{host}.main.log").exists()]
+        missing = [host for host in states.main_hosts(item, job) if not (folder / f"logs/{host}.main.log").exists()]
         if not missing:
             return
         lines: dict[str, list[str]] = {host: [] for host in missing}
@@ -293,89 +324,52 @@ class TrainingRuns:
             reason=job.reason,
             billable_seconds=job.billable_s,
             training_seconds=job.training_s,
-            saved_percent=_saved_percent(job),
+            saved_percent=states.saved_percent(job),
             metrics=dict(job.metrics),
             hyperparameters=dict(job.hyperparameters),
             model=job.model_url,
         )
-        records.note_timings(folder, _timings(job))
+        records.note_timings(folder, states.timings(job))
 
     def _bill(self, job: TrainingJob) -> cost.Bill:
         if job.billable_s is None and not job.started_at:
             return NOT_BILLED
-        seconds = job.billable_s if job.billable_s is not None else _elapsed_s(job, self.clock.now())
-        price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING)
-        usd = cost.cost_for(price.usd if price else None, seconds * job.count)
+        seconds = job.billable_s if job.billable_s is not None else states.elapsed_s(job, self.clock.now())
+        usd = cost.cost_for(self._per_hour(job), seconds)
         # The disks of training instances have a price of their own, which is small and not in the price list.
         return cost.Bill(seconds * job.count, usd, Decimal(0), "yes" if job.is_spot else "no")
 
-
-def _hosts(item: TrainingRecord, job: TrainingJob) -> tuple[str, ...]:
-    return tuple(item.roles or ()) or tuple(f"algo-{number}" for number in range(1, job.count + 1))
-
-
-def _main_hosts(item: TrainingRecord, job: TrainingJob) -> tuple[str, ...]:
-    # Without a record, the containers whose lines come have a main task.
-    return item.main_hosts or _hosts(item, job)
+    def _per_hour(self, job: TrainingJob) -> Decimal | None:
+        price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING)
+        return price.usd * job.count if price else None
 
 
-def _state(job: TrainingJob) -> str:
-    if not job.has_ended:
-        return "running"
-    if job.secondary in LIMITS:
-        return "timeout"
-    return STATES.get(job.status, "cancelled")
+def _last_lines(logs: Path, hosts: Iterable[str]) -> list[str]:
+    """Return the last lines of the first log that was fetched: where CloudWatch did not show them."""
+    for path in (logs / f"{host}.main.log" for host in hosts):
+        if path.is_file():
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    return []
 
 
-def _run(item: TrainingRecord, job: TrainingJob) -> Run:
-    """Return a training job as a run of hosts."""
-    state, hosts = _state(job), _hosts(item, job)
-    code = EXIT_CODE.search(job.reason)
-    exits = {"done": "0", "failed": code[1] if code else "1", "running": ""}
-    began, ended = _training_time(job)
-    main_hosts = _main_hosts(item, job)
-    tasks = tuple(
-        TaskState(host, "main", state == "running", exits.get(state, state), began, ended if job.has_ended else None)
-        for host in main_hosts
-    )
-    roles = item.roles or dict.fromkeys(hosts, ("main",))
-    return Run(item.run_id, item.job or job.name, "", len(hosts) > 1, roles, (), 0, tasks)
+@dataclass
+class _Output:
+    """Lines of a job; after a refusal, which is told once, none: they come with the results as well."""
 
+    reader: LogReader
+    warn: Callable[[str], None]
+    has_news: bool = False
+    is_refused: bool = False
 
-def _training_time(job: TrainingJob) -> tuple[datetime | None, datetime | None]:
-    """Return begin and end of the job's own time: without waiting for instances, images and uploads."""
-    phases = [phase for phase in job.phases if phase.status == "Training"]
-    if phases:
-        return phases[0].started_at, phases[-1].ended_at or job.ended_at
-    return job.started_at or (job.ended_at and job.created_at), job.ended_at
-
-
-def _elapsed_s(job: TrainingJob, now: datetime) -> float:
-    return max(0.0, ((job.ended_at or now) - (job.started_at or now)).total_seconds())
-
-
-def _timings(job: TrainingJob) -> dict[str, float]:
-    """Return seconds per secondary status, those that have ended; the job's own time is added with its results."""
-    seconds: dict[str, float] = {}
-    for phase in job.phases:
-        if phase.ended_at and phase.status != "Training":
-            name = phase.status.lower()
-            seconds[name] = seconds.get(name, 0.0) + (phase.ended_at - phase.started_at).total_seconds()
-    return {name: value for name, value in seconds.items() if value > 0}
-
-
-def _saved_percent(job: TrainingJob) -> float | None:
-    if not job.is_spot or not job.training_s or job.billable_s is None:
-        return None
-    return round(100 * (1 - job.billable_s / job.training_s), 1)
-
-
-def _failure_message(run: Run, job: TrainingJob, status: int | None) -> str:
-    if run.state == "timeout":
-        return f"reached its limit of time ({job.secondary}) and was ended"
-    if run.state == "cancelled":
-        return "was cancelled"
-    # "AlgorithmError: , exit code: 1" tells nothing: the last lines do.
-    reason = re.sub(r"^\w+Error: *|,? *exit code: \d+$", "", job.reason.split("\n")[0]).strip(" ,")
-    prefix = f"failed (exit {status})" if status is not None else "failed"
-    return f"{prefix}: {reason}" if reason and "(exit" not in reason else prefix
+    def pass_on(self, on_line: OnLine) -> None:
+        """Pass on what has come since the last call."""
+        self.has_news = False
+        if self.is_refused:
+            return
+        try:
+            for host, line in self.reader.read():
+                self.has_news = True
+                on_line(host, line)
+        except CloudRefused as refusal:
+            self.is_refused = True
+            self.warn(f"its lines come with its results: {first_line(refusal)}")
