@@ -18,6 +18,8 @@ RUN_SCRIPTS = (
     "limit.sh",
     "notify.sh",
     "results.sh",
+    "checkpoints.sh",
+    "checkpoints.py",
     "runs.sh",
     "run_notebook.py",
 )

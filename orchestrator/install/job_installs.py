@@ -196,7 +196,7 @@ class JobInstalls:
 def _announced(job: JobSpec, missing: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Return host -> names of the steps that it lacks, as the user knows them from the job's file."""
     # The step of the requirements also completes an environment without any.
-    has_requirements = job.requirements_text or any(item.is_s3 for item in job.data)
+    has_requirements = job.requirements_text or job.uses_s3_on_hosts
     return {
         host: [name for name in names if has_requirements or name != "requirements" or len(names) == 1]
         for host, names in missing.items()

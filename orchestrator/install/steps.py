@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.errors import UsageError
 from orchestrator.install.upload import Upload, scan
-from orchestrator.jobs.spec import DataItem, JobSpec
+from orchestrator.jobs.spec import JobSpec
+from orchestrator.jobs.storage.data_items import DataItem
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
@@ -109,7 +110,7 @@ def install_plan(
             # In a file: pip's options may hold a password, which any user of the host could read on a command line.
             files["build.env"] = _env_file(build_arguments(settings))
     # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
-    if spec.runtime == "venv" or any(item.is_s3 for item in spec.data):
+    if spec.runtime == "venv" or spec.uses_s3_on_hosts:
         steps += _venv_steps(spec, settings, files)
     return InstallPlan((*steps, *_data_steps(spec, hashes_folder)), files, login)
 
@@ -161,7 +162,7 @@ def run_plan(spec: JobSpec, settings: InstallSettings, *, hashes_folder: Path | 
     checks: list[Step] = []
     if spec.runtime == "docker":
         checks.append(Step("image", "present.sh", ("image", spec.image)))
-    else:
+    if spec.runtime == "venv" or spec.checkpoints:
         # The digest of the requirements is among the arguments; their text is not needed to check.
         checks += _venv_steps(spec, settings, {})
     checks += _data_checks(spec, hashes_folder)
@@ -197,7 +198,7 @@ def _upload_step(name: str, upload: Upload) -> Step:
 
 def _venv_steps(spec: JobSpec, settings: InstallSettings, files: dict[str, bytes]) -> Sequence[Step]:
     text = spec.requirements_text
-    if any(item.is_s3 for item in spec.data):
+    if spec.uses_s3_on_hosts:
         text += "\nboto3\n"
     interpreter = spec.options.environment or spec.options.python
     requirements = _requirements_step(spec.name, text, interpreter, settings, files)

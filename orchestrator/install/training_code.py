@@ -120,7 +120,7 @@ def _facts(job: JobSpec, plan: JobPlan, links: Mapping[str, str], options: Insta
         "hosts": {host.name: host.private_address for host in placeholder_hosts(len(plan.hosts))},
         "links": dict(links),
         "outputs": results.local_names(job.options.outputs),
-        "checkpoints": job.training.options.checkpoints,
+        "checkpoints": job.training_checkpoints,
     }
     if job.runtime == "venv":
         facts["requirements"], facts["setup"] = job.requirements_text, job.options.setup

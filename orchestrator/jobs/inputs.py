@@ -46,6 +46,11 @@ def checks(
     by_input: dict[str, Callable[[], str]] = {
         item.source: partial(_check_data, find_data, item.source) for item in spec.data if item.is_s3
     }
+    if spec.checkpoints:
+        by_input["checkpoints"] = partial(_check_bucket, find_data, spec.checkpoints.bucket_url, "checkpoints")
+    if spec.options.results:
+        bucket_url = "s3://" + spec.options.results.removeprefix("s3://").partition("/")[0]
+        by_input["results"] = partial(_check_bucket, find_data, bucket_url, "results")
     if spec.runtime == "docker" and spec.options.image:
         by_input[f"image {spec.options.image}"] = partial(check_image, spec.options.image)
     return by_input | {line: partial(str, line) for line in missing_needs(spec)}
@@ -60,6 +65,14 @@ def _check_data(find_data: Callable[[str], str], source: str) -> str:
     if problem:
         raise UsageError(problem, where=source, code=code, fix="correct data in job.ini")
     return f"{source}: cannot be listed from this computer ({code}); the VMs' role decides" if code else ""
+
+
+def _check_bucket(find_data: Callable[[str], str], url: str, option: str) -> str:
+    code = find_data(url)
+    if code == "NoSuchBucket":
+        raise UsageError("there is no such bucket", where=url, code=code, fix=f"correct {option} in job.ini")
+    # An empty bucket is as good as a full one.
+    return f"{url}: cannot be listed from this computer ({code})" if code not in ("", "NoSuchKey") else ""
 
 
 def check_image(name: str, *, scheme: str = "https") -> str:

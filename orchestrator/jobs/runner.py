@@ -88,13 +88,14 @@ class StartedRun:
     logs: Mapping[str, LiveLog] = field(default_factory=dict)
 
 
-def files_of_run(plan: JobPlan, results: Mapping[str, bytes] | None = None) -> RunFiles:
+def files_of_run(plan: JobPlan, *places: Mapping[str, Mapping[str, bytes]]) -> RunFiles:
     """Return the files of a run.
 
-    :param results: host -> file that tells it the place for its results in S3.
+    :param places: host -> name -> content of files that tell it places in S3.
     """
-    places = {name: {"results": content} for name, content in (results or {}).items()}
-    own = {name: own_files(plan, plan.tasks_on(name)) | places.get(name, {}) for name in plan.hosts}
+    own = {name: own_files(plan, plan.tasks_on(name)) for name in plan.hosts}
+    for files in places:
+        own = {name: content | dict(files.get(name, {})) for name, content in own.items()}
     return RunFiles(shared_files(plan), own, (plan.run_id, *plan.start_args))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from orchestrator.core import file_lock, text_file
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs import spec
+from orchestrator.jobs.storage import data_items
 
 INSTALL_TIMEOUT_S = 1800.0
 COMMAND_TIMEOUT_S = 3600.0
@@ -45,7 +46,7 @@ class SampleData:
     @property
     def missing(self) -> tuple[Path, ...]:
         """Those that do not exist yet, or are empty."""
-        return tuple(path for path in self.paths if not spec.has_content(path))
+        return tuple(path for path in self.paths if not data_items.has_content(path))
 
 
 def load(job: Path, env: Mapping[str, str]) -> SampleData:

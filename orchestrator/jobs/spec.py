@@ -27,10 +27,11 @@ from orchestrator.config.schema import (
     text_lines,
 )
 from orchestrator.core import text_file
-from orchestrator.core.next_step import NextStep, Text
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.managed import options as managed_options
 from orchestrator.jobs.managed.options import NO_TRAINING, ServeOptions, TrainingSpec
+from orchestrator.jobs.storage.checkpoints import Checkpoints, read_checkpoints
+from orchestrator.jobs.storage.data_items import DataItem, is_inside, read_data, relative_source
 from orchestrator.jobs.tasks import ResourceOptions
 
 RUNTIMES = ("venv", "docker")
@@ -73,6 +74,10 @@ class JobOptions:
     single: str = option("", command(), "shell command for a run on one VM.")
     multi: str = option("", command(), "shell command for a run on several VMs, without the framework's launcher.")
     outputs: tuple[str, ...] = option(("outputs",), text_lines(), "folders and files that are fetched.")
+    checkpoints: str = option(
+        "", text(), "folder -> s3://bucket/prefix: saved there while the job runs, restored before it starts."
+    )
+    checkpoint_minutes: float = option(10.0, number(0, 1440, "minutes"), "time between two saves of checkpoints.")
     results: str = option("", text(r"s3://[a-z0-9.-]{3,63}(/\S*)?", "s3://..."), "S3 folder for outputs, from the VMs.")
     max_hours: float = option(0.0, number(0, 8760, "hours", or_equal=True), "ends a run after this time; 0: no limit.")
     notify: str = option("", command(), "shell command on the first VM at the end: STRATUS_RUN, STRATUS_STATE.")
@@ -83,23 +88,6 @@ TABLES: schema.Tables = {
     **{"job": JobOptions, "resources": ResourceOptions, "env": FREE_FORM},
     **managed_options.TABLES,
 }
-
-
-@dataclass(frozen=True)
-class DataItem:
-    """Input of a job.
-
-    :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
-    :param name: its name in the job's working directory.
-    """
-
-    source: str
-    name: str
-
-    @property
-    def is_s3(self) -> bool:
-        """True if the VMs fetch it themselves."""
-        return self.source.startswith("s3://")
 
 
 @dataclass(frozen=True)
@@ -126,6 +114,17 @@ class JobSpec:
     withheld_files: tuple[Path, ...] = ()
     serve: ServeOptions = field(default_factory=ServeOptions)
     training: TrainingSpec = NO_TRAINING
+    checkpoints: Checkpoints | None = None
+
+    @property
+    def training_checkpoints(self) -> str:
+        """Folder that SageMaker keeps in S3; empty without one."""
+        return self.training.options.checkpoints or (self.checkpoints.folder if self.checkpoints else "")
+
+    @property
+    def uses_s3_on_hosts(self) -> bool:
+        """True if scripts on the VMs need boto3."""
+        return self.checkpoints is not None or any(item.is_s3 for item in self.data)
 
     @property
     def framework(self) -> str:
@@ -173,7 +172,8 @@ class JobSpec:
         """Names and patterns in the folder that are not code: data is uploaded separately, outputs are not at all."""
         local_data = [relative_source(self.folder, item.source) for item in self.data if not item.is_s3]
         outputs = (str(PurePosixPath(name)) for name in self.options.outputs)
-        return (*local_data, *outputs, *self.options.exclude)
+        checkpoints = [self.checkpoints.folder] if self.checkpoints else []
+        return (*local_data, *outputs, *checkpoints, *self.options.exclude)
 
     def remote_path(self, item: DataItem) -> str:
         """Return the path of a data item on a host, below ``~/stratus``: another one for each source."""
@@ -221,14 +221,17 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
     # Before the checks: each runtime needs other files.
     options = replace(options, runtime=runtime or options.runtime)
     _check_access(reader, options, folder, access)
-    data = _data_items(reader, options, folder)
+    data = read_data(reader, options.data, options.sample, folder)
+    checkpoints = read_checkpoints(
+        reader, options.checkpoints, options.checkpoint_minutes, [item.name for item in data]
+    )
     environment = _environment(reader)
     _check_job(reader, options, folder)
     _check_framework(reader, options, resources)
     training = managed_options.read(reader)
     reader.raise_problems("Nothing was run.")
     job = JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path), serve=serve)
-    return replace(job, training=training)
+    return replace(job, training=training, checkpoints=checkpoints)
 
 
 def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:
@@ -285,38 +288,6 @@ def _environment(reader: SettingsReader) -> dict[str, str]:
     return variables
 
 
-def _data_items(reader: SettingsReader, options: JobOptions, folder: Path) -> tuple[DataItem, ...]:
-    items: list[DataItem] = []
-    for line in options.data:
-        source, arrow, name = (part.strip() for part in line.partition("->"))
-        item = DataItem(source, name or PurePosixPath(source.rstrip("/")).name)
-        if not arrow and item.is_s3:
-            reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
-        elif not item.is_s3 and relative_source(folder, source) == ".":
-            reader.add_problem("job", "data", f"{line!r} is the job's whole folder: write the name of a folder in it")
-        elif not is_inside(item.name):
-            reader.add_problem("job", "data", f"{line!r} is outside the working directory")
-        elif other := next((other for other in items if _overlap(item.name, other.name)), None):
-            place = f"the destination of {f'{other.source} -> {other.name}'!r}, or inside it, or around it"
-            reader.add_problem("job", "data", f"{line!r} has {place}: write another name after ->")
-        elif not item.is_s3 and not _is_there(folder / source, options):
-            missing = _missing_data(reader.document.path, source, options.sample)
-            reader.add_problem("job", "data", missing if len(options.data) == 1 else f"{line!r}: " + missing)
-        items.append(item)
-    return tuple(items)
-
-
-def relative_source(folder: Path, source: str) -> str:
-    """Return the path of local data from the job's folder; it begins with .. elsewhere."""
-    return os.path.relpath(folder / source, folder)
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Return True if two paths are the same, or one is inside the other."""
-    paths = PurePosixPath(one), PurePosixPath(other)
-    return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
-
-
 def _check_access(reader: SettingsReader, options: JobOptions, folder: Path, access: Access) -> None:
     """Report files of this computer that the job must not carry to its VMs, and paths that are none."""
     sources = [("data", line.partition("->")[0].strip()) for line in options.data]
@@ -337,41 +308,6 @@ def _check_access(reader: SettingsReader, options: JobOptions, folder: Path, acc
             reader.add_problem("job", name, reason)
             # The checks that follow would only stumble over the same path.
             reader.raise_problems("Nothing was run.")
-
-
-def _is_there(path: Path, options: JobOptions) -> bool:
-    # Without a command that creates it, an empty folder may be intended: a job that looks for files and finds none.
-    return has_content(path) if options.sample else path.exists()
-
-
-def has_content(path: Path) -> bool:
-    """Return True for a file, and for a folder with a file in it: an interrupted command leaves empty folders."""
-    return any(file.is_file() for file in path.rglob("*")) if path.is_dir() else path.exists()
-
-
-def _missing_data(file: Path, source: str, sample_data_command: str) -> Text:
-    path = file.parent / source
-    problem = f"{path} is empty" if path.exists() else f"{path} does not exist"
-    if not sample_data_command:
-        return problem
-    # By name, not as the default: this need not be the job of the config file.
-    job = file.parent if file.name == "job.ini" else file
-    return problem + "; to create sample data: " + NextStep("SampleData", _as_typed(job))
-
-
-def _as_typed(path: Path) -> str:
-    """Return a path as it is typed in the working directory."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
-def is_inside(name: str) -> bool:
-    """Return True if a path stays in the working directory."""
-    # The name becomes a path on the host, where start.sh removes what is there before it links the data.
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def _check_job(reader: SettingsReader, options: JobOptions, folder: Path) -> None:

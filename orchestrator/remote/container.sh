@@ -34,7 +34,7 @@ names="$folder/state/$role.names"
     sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' "$folder/task/$role.env"
     env | sed -n -e 's/^\(DASK_[A-Z_]*\)=.*/\1/p' -e 's/^\(AWS_[A-Z0-9_]*ENDPOINT[A-Z0-9_]*\)=.*/\1/p' \
         -e 's/^\(AWS_REGION\)=.*/\1/p' -e 's/^\(AWS_DEFAULT_REGION\)=.*/\1/p'
-    printf '%s\n' STRATUS_FOLDER STRATUS_SLOTS STRATUS_HOSTFILE PYTHONUNBUFFERED MPLBACKEND
+    printf '%s\n' STRATUS_FOLDER STRATUS_SLOTS STRATUS_HOSTFILE STRATUS_CHECKPOINTS PYTHONUNBUFFERED MPLBACKEND
 } | sort -u >"$names"
 keep=$(tr '\n' , <"$names")
 # shellcheck disable=SC2086  # several words on purpose

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Polls, during a run, for the notice that AWS reclaims this spot instance.   spot.sh FOLDER
+# Polls, during a run, for the notice that AWS reclaims this spot instance.   spot.sh FOLDER VENV
 # The notice comes two minutes before the end, best effort; AWS recommends polling every five seconds:
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html
 # Every process of the run gets TERM, and every log a line; state/spot tells a client that follows it to fetch at once.
 set -u
-folder=$1
+folder=$1 venv=$2
 run=${folder##*/}
 host=$(sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1)
 base=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
@@ -47,13 +47,17 @@ while is_running; do
             *) kill -TERM "$pid" 2>/dev/null ;;
             esac
         done
+        # Large files leave now; what the job writes at the signal, after that.
+        [ -s "$folder/checkpoints" ] && sh "$folder/bin/checkpoints.sh" "$folder" "$venv" save &
         # A job that saves its state has 30 of the 120 seconds; then what it has written by then leaves the VM.
         left=30
         while [ "$left" -gt 0 ] && is_running; do
             sleep 1
             left=$((left - 1))
         done
+        [ -s "$folder/checkpoints" ] && sh "$folder/bin/checkpoints.sh" "$folder" "$venv" final &
         sh "$folder/bin/results.sh" "$folder"
+        wait
         exit 0
     fi
     sleep "${STRATUS_SPOT_EVERY:-5}"

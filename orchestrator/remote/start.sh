@@ -53,5 +53,7 @@ for cmd in "$folder"/task/*.cmd; do
     echo "@@started $role"
 done
 [ -s "$folder/limit" ] && setsid sh "$folder/bin/limit.sh" "$folder" "$(cat "$folder/limit")" </dev/null >/dev/null 2>&1 &
+[ -s "$folder/checkpoints" ] &&
+    setsid sh "$folder/bin/checkpoints.sh" "$folder" "$root/venvs/$venv" loop </dev/null >/dev/null 2>&1 &
 # Exits at once on a VM that is not a spot instance.
-setsid sh "$folder/bin/spot.sh" "$folder" </dev/null >/dev/null 2>&1 &
+setsid sh "$folder/bin/spot.sh" "$folder" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &

@@ -41,13 +41,22 @@ limit=$(ulimit -Hn)
 case $limit in unlimited | ???????*) limit=524288 ;; esac
 ulimit -n "$limit" 2>/dev/null
 cd "$folder/workdir" || exit 73
+if [ -s "$folder/checkpoints.dir" ]; then
+    STRATUS_CHECKPOINTS="$folder/workdir/$(cat "$folder/checkpoints.dir")"
+    export STRATUS_CHECKPOINTS
+fi
 
-if [ -n "${STRATUS_IMAGE:-}" ]; then
+# Without the state that it should go on from, a job would begin anew, and save that.
+if [ -s "$folder/checkpoints" ] && ! sh "$folder/bin/checkpoints.sh" "$folder" "$venv" restore; then
+    (exit 74)
+elif [ -n "${STRATUS_IMAGE:-}" ]; then
     sh "$folder/bin/container.sh" "$folder" "$role"
 else
     sh "$folder/task/$role.cmd"
 fi >>"$folder/log/$role.log" 2>&1 </dev/null # appended to: spot.sh may add a line
 rc=$?
+# Before the end is recorded: the VM may be terminated right after it.
+[ "$role" = main ] && [ -s "$folder/checkpoints" ] && sh "$folder/bin/checkpoints.sh" "$folder" "$venv" final
 
 # The helpers of a run (scheduler, workers) end with its main task; processes that the mesh agent started end with it on
 # a host without a main task.

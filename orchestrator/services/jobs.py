@@ -25,12 +25,13 @@ from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, q
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
-from orchestrator.jobs.records.bucket_results import BucketResults, ResultStore
+from orchestrator.jobs.records.bucket_results import BucketResults
 from orchestrator.jobs.records.run_folders import RunFolders
 from orchestrator.jobs.records.timings import Timings
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import LocatedRun, RunHandle, RunResult, RunSummary, TaskExit
 from orchestrator.jobs.scripts.script_job import JobSource, ScriptJob
+from orchestrator.jobs.storage.checkpoint_places import CheckpointPlaces, RunStore
 
 if TYPE_CHECKING:
     from orchestrator.config.settings import Settings
@@ -49,7 +50,7 @@ class JobContext:
     :param registry_login: returns the login that one of some images needs, or None.
     :param on_spot_reclaim: called with the names of hosts that AWS reclaimed while a run was followed.
     :param environ: variables of this computer that a ``job.ini`` may refer to.
-    :param result_store: S3, for jobs that write their results there; None without one.
+    :param result_store: S3, for jobs that write results or checkpoints there; None without one.
     :param instance_states: returns id -> state of the instances that are not terminated, as they are now; None where
         hosts are no instances.
     """
@@ -68,7 +69,7 @@ class JobContext:
     tunnels: Tunnels
     instance_states: Callable[[], Mapping[str, str]] | None = None
     folder_list: Path | None = None
-    result_store: ResultStore | None = None
+    result_store: RunStore | None = None
 
 
 def _ignore(_hosts: Sequence[str]) -> None:
@@ -95,6 +96,7 @@ class JobService:
         self._bucket = BucketResults(
             context.result_store, context.runs_folder, self._budget, self.clock, lambda: self.load_job().options.results
         )
+        self._checkpoints = CheckpointPlaces(context.result_store, bool(context.settings.aws.instance_profile))
         self._folders = RunFolders(context.runs_folder, context.folder_list, self._warn)
         # A run started here is known without asking its hosts; dropped when followed, as hosts may change afterwards.
         self._started: dict[str, tuple[LocatedRun, Mapping[str, runner.LiveLog]]] = {}
@@ -175,7 +177,10 @@ class JobService:
         run_folder = self._run_folder(plan.run_id)
         self._report_phase("connect", members)
         streams = self.installs.prepare_start(
-            job, members, run_folder, runner.files_of_run(plan, self._bucket.place_files(plan))
+            job,
+            members,
+            run_folder,
+            runner.files_of_run(plan, self._bucket.place_files(plan), self._checkpoints.files(plan)),
         )
         self._report_phase("start", members)
         started = runner.start(self.ssh, members, plan, streams, follow=follow)

@@ -26,7 +26,8 @@ from orchestrator.jobs.managed import options as managed_options
 from orchestrator.jobs.managed import records
 from orchestrator.jobs.runs import RunHandle
 from orchestrator.jobs.scripts.script_job import JobSource
-from orchestrator.jobs.spec import DataItem, JobSpec
+from orchestrator.jobs.spec import JobSpec
+from orchestrator.jobs.storage.data_items import DataItem
 
 NO_BUCKET = "NoSuchBucket"
 
@@ -137,7 +138,7 @@ class SageMakerService:
             keep_alive_s=settings.keep_alive_minutes * 60,
             hyperparameters=job.training.hyperparameters,
             metrics=job.training.metrics,
-            checkpoint_url=f"{run_url}/checkpoints" if job.training.options.checkpoints else "",
+            checkpoint_url=f"{run_url}/checkpoints" if job.training_checkpoints else "",
             subnets=_listed(settings.training_subnets),
             security_groups=_listed(settings.training_security_groups),
             tags=self._tags(layout.run_id),

@@ -29,6 +29,7 @@ from orchestrator.interface.console import Console
 from orchestrator.interface.render import registry, runs, units
 from orchestrator.interface.run_progress import RunProgress
 from orchestrator.jobs import host_output, query, results, spec
+from orchestrator.jobs.storage import data_items
 from orchestrator.ssh import user_config
 from orchestrator.ssh.channel import LineSplitter
 from orchestrator.ssh.tar_stream import ChunkReader, UnpackBudget, unpack
@@ -50,7 +51,7 @@ def check_listing(output: str) -> None:
     listed = query.combine({HOST: output})
     for run in listed.runs:
         assert run.run_id == RUN
-        assert all(spec.is_inside(path) for path in run.outputs)
+        assert all(data_items.is_inside(path) for path in run.outputs)
         for line in registry.lines([run.summary], REAL_CLOCK.now()):
             assert is_safe(str(units.single_line(line)))
         json.dumps(registry.document(run.summary))

@@ -82,6 +82,26 @@ def test_data_that_certainly_does_not_exist_is_an_error(job_folder: Path) -> Non
         check("NoSuchKey")
 
 
+def test_a_bucket_that_a_job_writes_to_must_exist_but_may_be_empty(tmp_path: Path) -> None:
+    text = "[job]\nsingle = x\ncheckpoints = state -> s3://lab/a/b\nresults = s3://lab\n"
+    (tmp_path / "job.ini").write_text(text)
+    urls: list[str] = []
+
+    def check(code: str) -> list[str]:
+        def find(url: str) -> str:
+            urls.append(url)
+            return code
+
+        by_input = checks(find, lambda: load(tmp_path, {}))
+        return [by_input[name]() for name in ("checkpoints", "results")]
+
+    assert check("NoSuchKey") == ["", ""]
+    assert check("AccessDenied")[0].startswith("s3://lab: cannot be listed from this computer")
+    assert set(urls) == {"s3://lab"}
+    with pytest.raises(UsageError, match="s3://lab: there is no such bucket"):
+        check("NoSuchBucket")
+
+
 def test_a_job_that_cannot_be_read_is_a_line(tmp_path: Path) -> None:
     (check_job,) = checks(lambda url: "", lambda: load(tmp_path, {})).values()
 

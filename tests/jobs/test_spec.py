@@ -65,6 +65,42 @@ def test_a_mistake_in_job_ini_is_reported_with_its_line(
     assert f"{job_folder / 'job.ini'}:" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("state", "'state' is not  folder -> s3://bucket/prefix"),
+        ("state -> s3://bucket", "is not  folder -> s3://bucket/prefix"),
+        ("state -> bucket/prefix", "is not  folder -> s3://bucket/prefix"),
+        ("../state -> s3://bucket/prefix", "is outside the working directory"),
+        ("data/state -> s3://bucket/prefix", "is the place of data (data): write another name"),
+    ],
+)
+def test_a_place_of_checkpoints_must_be_one(job_folder: Path, line: str, message: str) -> None:
+    text = (job_folder / "job.ini").read_text()
+    (job_folder / "job.ini").write_text(text.replace("[job]\n", f"[job]\ncheckpoints = {line}\n"))
+
+    with pytest.raises(ConfigError) as caught:
+        jobs_spec.load(job_folder, {})
+
+    assert message in str(caught.value)
+
+
+def test_a_place_of_checkpoints_is_read_and_not_uploaded(job_folder: Path) -> None:
+    text = (job_folder / "job.ini").read_text()
+    line = "checkpoints = out/state/ -> s3://bucket/a b/\n".replace(" b", "")
+    (job_folder / "job.ini").write_text(text.replace("[job]\n", f"[job]\n{line}checkpoint_minutes = 2\n"))
+    spec = jobs_spec.load(job_folder, {})
+
+    assert spec.checkpoints is not None
+    assert (spec.checkpoints.folder, spec.checkpoints.url, spec.checkpoints.every_s) == (
+        "out/state",
+        "s3://bucket/a",
+        120,
+    )
+    assert "out/state" in spec.excluded_names
+    assert spec.training_checkpoints == "out/state"
+
+
 def test_a_job_may_be_another_ini_file_of_the_folder(job_folder: Path) -> None:
     """Its name differs, so that the two jobs share neither environment nor code on the hosts."""
     (job_folder / "small.ini").write_text(DASK.replace("LEVEL = 9", "LEVEL = 1"))

@@ -1,4 +1,4 @@
-"""Results of runs in S3: places that VMs write to without credentials, and what they wrote."""
+"""Results and checkpoints of runs in S3: places that VMs use without credentials, and what they wrote."""
 
 from __future__ import annotations
 
@@ -30,6 +30,23 @@ class S3ResultStore:
         with Access(self.clients).errors("writing", place):
             arguments = {"Bucket": place.bucket, "Key": place.key}
             return str(self.clients.s3.generate_presigned_url("put_object", Params=arguments, ExpiresIn=LONGEST_S))
+
+    def readable(self, url: str) -> str:
+        """Return a URL that reads one object, without credentials."""
+        place = S3Url.parse(url)
+        with Access(self.clients).errors("reading", place):
+            arguments = {"Bucket": place.bucket, "Key": place.key}
+            return str(self.clients.s3.generate_presigned_url("get_object", Params=arguments, ExpiresIn=LONGEST_S))
+
+    def read(self, url: str, max_bytes: int) -> bytes:
+        """Return the content of an object, at most so many bytes of it; empty if there is none."""
+        place = S3Url.parse(url)
+        with Access(self.clients).errors("reading", place):
+            try:
+                answer = self.clients.s3.get_object(Bucket=place.bucket, Key=place.key)
+            except self.clients.s3.exceptions.NoSuchKey:
+                return b""
+            return bytes(answer["Body"].read(max_bytes))
 
     def names(self, url: str) -> list[str]:
         """Return the names of objects and folders of one level."""

@@ -24,7 +24,9 @@ _METRIC_NAME = re.compile(r".{1,255}")
 class TrainingOptions:
     """Training on SageMaker; other runs do not read it."""
 
-    checkpoints: str = option("", text(), "folder in the working directory that S3 keeps while the job runs.")
+    checkpoints: str = option(
+        "", text(), "folder in the working directory that S3 keeps; empty: that of [job] checkpoints."
+    )
     input_mode: str = option("File", choice("File", "FastFile"), "File: data is copied; FastFile: read as it is used.")
     distribution: str = option(
         "replicated", choice("replicated", "sharded"), "sharded: each instance gets a part of the objects of the data."

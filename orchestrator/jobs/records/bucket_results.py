@@ -62,14 +62,14 @@ class BucketResults:
     clock: Clock
     job_results: Callable[[], str]
 
-    def place_files(self, plan: JobPlan) -> dict[str, bytes]:
-        """Return host -> content of the file that ``results.sh`` reads there; empty if the job names no place."""
+    def place_files(self, plan: JobPlan) -> dict[str, dict[str, bytes]]:
+        """Return host -> name -> content of the file that ``results.sh`` reads; empty if the job names no place."""
         folder, store = plan.spec.options.results, self.store
         if not folder or store is None:
             return {}
         outputs = "".join(f"{name}\n" for name in plan.spec.options.outputs)
         urls = {host: store.writable(_archive(folder, plan.run_id, host)) for host in plan.main_hosts}
-        return {host: f"{url}\n{outputs}".encode() for host, url in urls.items()}
+        return {host: {"results": f"{url}\n{outputs}".encode()} for host, url in urls.items()}
 
     def fetch(self, id_suffix: str) -> RunRecord | None:
         """Fetch a run from S3; None if there is nothing of it.

@@ -125,6 +125,7 @@ class Host:
         checkpoints = self.run.get("checkpoints")
         if checkpoints:
             link(self.ml / "checkpoints", self.folder / "workdir" / checkpoints)
+            (self.folder / "checkpoints.dir").write_text(checkpoints + "\n")
         self.bring_ps()
 
     def hyperparameters(self) -> dict[str, str]:

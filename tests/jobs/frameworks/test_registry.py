@@ -26,6 +26,8 @@ EVERY_RUN = {
     "bin/limit.sh",
     "bin/notify.sh",
     "bin/results.sh",
+    "bin/checkpoints.sh",
+    "bin/checkpoints.py",
     "bin/runs.sh",
     "bin/run_notebook.py",
 }

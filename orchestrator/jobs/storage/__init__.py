@@ -1,0 +1,1 @@
+"""Data and checkpoints of jobs: inputs and state that outlive VMs."""

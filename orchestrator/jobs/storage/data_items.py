@@ -1,0 +1,95 @@
+"""Inputs of a job: folders of this computer, and prefixes of S3."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from orchestrator.config.schema import SettingsReader
+from orchestrator.core.next_step import NextStep, Text
+
+
+@dataclass(frozen=True)
+class DataItem:
+    """Input of a job.
+
+    :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
+    :param name: its name in the job's working directory.
+    """
+
+    source: str
+    name: str
+
+    @property
+    def is_s3(self) -> bool:
+        """True if the VMs fetch it themselves."""
+        return self.source.startswith("s3://")
+
+
+def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folder: Path) -> tuple[DataItem, ...]:
+    """Return the inputs that lines ``source -> name`` describe; mistakes are added to the reader."""
+    items: list[DataItem] = []
+    for line in lines:
+        source, arrow, name = (part.strip() for part in line.partition("->"))
+        item = DataItem(source, name or PurePosixPath(source.rstrip("/")).name)
+        if not arrow and item.is_s3:
+            reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
+        elif not item.is_s3 and relative_source(folder, source) == ".":
+            reader.add_problem("job", "data", f"{line!r} is the job's whole folder: write the name of a folder in it")
+        elif not is_inside(item.name):
+            reader.add_problem("job", "data", f"{line!r} is outside the working directory")
+        elif other := next((other for other in items if _overlap(item.name, other.name)), None):
+            place = f"the destination of {f'{other.source} -> {other.name}'!r}, or inside it, or around it"
+            reader.add_problem("job", "data", f"{line!r} has {place}: write another name after ->")
+        elif not item.is_s3 and not _is_there(folder / source, sample):
+            missing = _missing_data(reader.document.path, source, sample)
+            reader.add_problem("job", "data", missing if len(lines) == 1 else f"{line!r}: " + missing)
+        items.append(item)
+    return tuple(items)
+
+
+def relative_source(folder: Path, source: str) -> str:
+    """Return the path of local data from the job's folder; it begins with .. elsewhere."""
+    return os.path.relpath(folder / source, folder)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return True if two paths are the same, or one is inside the other."""
+    paths = PurePosixPath(one), PurePosixPath(other)
+    return paths[0].is_relative_to(paths[1]) or paths[1].is_relative_to(paths[0])
+
+
+def _is_there(path: Path, sample: str) -> bool:
+    # Without a command that creates it, an empty folder may be intended: a job that looks for files and finds none.
+    return has_content(path) if sample else path.exists()
+
+
+def has_content(path: Path) -> bool:
+    """Return True for a file, and for a folder with a file in it: an interrupted command leaves empty folders."""
+    return any(file.is_file() for file in path.rglob("*")) if path.is_dir() else path.exists()
+
+
+def _missing_data(file: Path, source: str, sample_data_command: str) -> Text:
+    path = file.parent / source
+    problem = f"{path} is empty" if path.exists() else f"{path} does not exist"
+    if not sample_data_command:
+        return problem
+    # By name, not as the default: this need not be the job of the config file.
+    job = file.parent if file.name == "job.ini" else file
+    return problem + "; to create sample data: " + NextStep("SampleData", _as_typed(job))
+
+
+def _as_typed(path: Path) -> str:
+    """Return a path as it is typed in the working directory."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def is_inside(name: str) -> bool:
+    """Return True if a path stays in the working directory."""
+    # The name becomes a path on the host, where start.sh removes what is there before it links the data.
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
