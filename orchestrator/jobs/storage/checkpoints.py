@@ -15,7 +15,7 @@ _LINE = re.compile(r"(?P<folder>.*\S)\s*->\s*(?P<url>s3://[a-z0-9.-]{3,63}/\S*[^
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a job keeps its state.
+    """Folder of a job's state, and its place in S3.
 
     :param folder: in the working directory.
     :param url: ``s3://bucket/prefix``.
