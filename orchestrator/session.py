@@ -12,65 +12,52 @@ with Session(settings, home=default_home(), runs=Path("runs")) as session:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import client, ecr
-from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
-from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
-from orchestrator.aws.sagemaker.managed import ManagedKind, ManagedLog, ManagedSweep
-from orchestrator.aws.sagemaker.training import TrainingJobs
-from orchestrator.aws.sagemaker.tuning import TuningJobs
-from orchestrator.aws.sagemaker.uses import Use
-from orchestrator.aws.storage import s3
-from orchestrator.aws.storage.result_store import S3ResultStore
-from orchestrator.aws.storage.unfinished import Unfinished
-from orchestrator.cluster import preflight
 from orchestrator.cluster.context import ClusterContext, Runtime
 from orchestrator.cluster.inventory import Inventory
-from orchestrator.cluster.launcher import PhaseTimings
-from orchestrator.cluster.terminate import TerminateReport
-from orchestrator.core import interrupts
 from orchestrator.core.clock import REAL_CLOCK
-from orchestrator.core.errors import HostsFailed, StratusError, first_line
-from orchestrator.core.events import Event, EventHandler, ignore_event
-from orchestrator.core.next_step import add_advice, join, replace_advice
-from orchestrator.hosts.tunnels import Tunnels
-from orchestrator.install import registry_login
-from orchestrator.install.host_tools import HostTools
-from orchestrator.install.needs import missing_needs
-from orchestrator.jobs import inputs
-from orchestrator.jobs.record import RunRecord
-from orchestrator.jobs.runs import RunHandle
-from orchestrator.services.account import AccountService
-from orchestrator.services.cluster import ClusterService
-from orchestrator.services.dask_clusters import DaskService
-from orchestrator.services.hosting.endpoints import EndpointService
-from orchestrator.services.hosting.models import RunModels
-from orchestrator.services.hosting.transforms import TransformService
-from orchestrator.services.hosts import HostService
-from orchestrator.services.images import ImageService
-from orchestrator.services.jobs import JobContext, JobService
-from orchestrator.services.managed.training_runs import TrainingRuns
-from orchestrator.services.managed.tuning import TuningService
-from orchestrator.services.notebooks import NotebookService
-from orchestrator.services.roles import RoleService
-from orchestrator.services.runs import RunService
-from orchestrator.services.sagemaker import SageMakerService
-from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
-from orchestrator.services.storage import StorageService
-from orchestrator.services.tensorboard import TensorBoardService
+from orchestrator.core.created_once import CreatedOnce
+from orchestrator.core.events import EventHandler, ignore_event
 
+# A command uses one or two services of many: each is imported by the method that creates it.
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
+    from orchestrator.aws.launch.plan import LaunchPlan
+    from orchestrator.aws.sagemaker.managed import ManagedKind, ManagedSweep
+    from orchestrator.aws.sagemaker.uses import Use
+    from orchestrator.cluster.launcher import PhaseTimings
+    from orchestrator.cluster.preflight import Checks
+    from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.config.settings import Settings
+    from orchestrator.hosts.tunnels import Tunnels
+    from orchestrator.install.host_tools import HostTools
+    from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.runs import RunHandle
     from orchestrator.jobs.scripts.script_job import JobSource
     from orchestrator.jobs.spec import JobSpec
+    from orchestrator.services.account import AccountService
+    from orchestrator.services.cluster import ClusterService
+    from orchestrator.services.dask_clusters import DaskService
+    from orchestrator.services.hosting.endpoints import EndpointService
+    from orchestrator.services.hosting.models import RunModels
+    from orchestrator.services.hosting.transforms import TransformService
+    from orchestrator.services.hosts import HostService
+    from orchestrator.services.images import ImageService
+    from orchestrator.services.jobs import JobContext, JobService
+    from orchestrator.services.managed.tuning import TuningService
+    from orchestrator.services.notebooks import NotebookService
+    from orchestrator.services.roles import RoleService
+    from orchestrator.services.runs import RunService
+    from orchestrator.services.sagemaker import SageMakerService
+    from orchestrator.services.ssh_config import SshConfigService
+    from orchestrator.services.storage import StorageService
+    from orchestrator.services.tensorboard import TensorBoardService
 
 
 def default_home() -> Path:
@@ -121,49 +108,179 @@ class Session:
     ) -> None:
         # The composition root of the Python API: everything below takes its clock from here.
         runtime = runtime or Runtime(REAL_CLOCK)
-        clients = clients or client.create_clients(settings.aws, runtime.clock)
+        if clients is None:
+            from orchestrator.aws import client
+
+            clients = client.create_clients(settings.aws, runtime.clock)
         self.settings = settings
         self.context = ClusterContext(settings, home, on_event, clients, runtime)
         self.inventory = Inventory(self.context)
-        timings = PhaseTimings(self.context)
+        self._runs_folder = runs
+
+    @CreatedOnce
+    def cluster(self) -> ClusterService:
+        """Instances."""
+        from orchestrator.services.cluster import ClusterService
+
         # The checks of the job are requested at every plan: its folder may change in between.
-        self.ssh_config = self._ssh_config(home / "ssh")
-        managed = self._managed()
-        self.cluster = ClusterService(self.inventory, timings, self._job_checks, self.ssh_config.keep, managed)
-        self.tunnels = Tunnels(self.context.ssh, lambda: self.context.folder / "tunnels")
-        self.hosts = HostService(self.inventory, self.context.ssh, home / "ssh", self.tunnels, on_event)
-        self.account = AccountService(self.inventory)
-        self.jobs = JobService(self.inventory, self._job_context(runs, timings))
-        unfinished = Unfinished(home / "transfers", self.context.journal)
-        self.storage = StorageService(clients, unfinished, on_event)
-        training_runs = TrainingRuns(self.context, managed.log, runs, lambda: managed.is_used)
-        self.sagemaker = SageMakerService(self.context, managed.log, runs, self._load_upload)
-        self.tuning = TuningService(self.context, managed.log, runs, self.sagemaker.upload_inputs)
-        self.roles = RoleService(self.context)
-        self.images = ImageService(self.context, self._load_upload)
-        self.runs = RunService(self.jobs, training_runs)
-        models = RunModels(self.context, runs, self._load_upload)
-        self.endpoints = EndpointService(self.context, managed.log, models)
-        self.transforms = TransformService(self.context, managed.log, models)
-        tools = HostTools(self.inventory, self.context.ssh, settings.install, on_event, self._install_logs)
-        self.notebooks = NotebookService(tools, self.tunnels, job_name=lambda: self.jobs.load_job().name)
-        self.tensorboard = TensorBoardService(tools, self.tunnels)
-        self.dask = DaskService(self.inventory, self.context.ssh, self.tunnels, runs)
+        return ClusterService(self.inventory, self._timings, self._job_checks, self.ssh_config.keep, self._managed)
 
-    def _install_logs(self) -> Path:
-        return self.context.folder / "logs"
+    @CreatedOnce
+    def jobs(self) -> JobService:
+        """Runs on hosts."""
+        from orchestrator.services.jobs import JobService
 
-    def _ssh_config(self, folder: Path) -> SshConfigService:
-        context, files = self.context, SshConfigFiles(folder, Path.home() / ".ssh/config")
+        return JobService(self.inventory, self._job_context())
+
+    @CreatedOnce
+    def hosts(self) -> HostService:
+        """Commands and files on hosts."""
+        from orchestrator.services.hosts import HostService
+
+        context = self.context
+        return HostService(self.inventory, context.ssh, context.home / "ssh", self.tunnels, context.on_event)
+
+    @CreatedOnce
+    def tunnels(self) -> Tunnels:
+        """Open tunnels."""
+        from orchestrator.hosts.tunnels import Tunnels
+
+        return Tunnels(self.context.ssh, lambda: self.context.folder / "tunnels")
+
+    @CreatedOnce
+    def account(self) -> AccountService:
+        """Cost, quotas, access."""
+        from orchestrator.services.account import AccountService
+
+        return AccountService(self.inventory)
+
+    @CreatedOnce
+    def ssh_config(self) -> SshConfigService:
+        """Config of plain ssh."""
+        from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
+
+        context, files = self.context, SshConfigFiles(self.context.home / "ssh", Path.home() / ".ssh/config")
         return SshConfigService(
             self.inventory, files, lambda: context.folder.name, clock=context.clock, on_event=context.on_event
         )
+
+    @CreatedOnce
+    def storage(self) -> StorageService:
+        """Files and folders to S3 and back."""
+        from orchestrator.aws.storage.unfinished import Unfinished
+        from orchestrator.services.storage import StorageService
+
+        unfinished = Unfinished(self.context.home / "transfers", self.context.journal)
+        return StorageService(self.context.clients, unfinished, self.context.on_event)
+
+    @CreatedOnce
+    def sagemaker(self) -> SageMakerService:
+        """Training jobs."""
+        from orchestrator.services.sagemaker import SageMakerService
+
+        return SageMakerService(self.context, self._managed.log, self._runs_folder, self._load_upload)
+
+    @CreatedOnce
+    def tuning(self) -> TuningService:
+        """Tuning jobs."""
+        from orchestrator.services.managed.tuning import TuningService
+
+        return TuningService(self.context, self._managed.log, self._runs_folder, self.sagemaker.upload_inputs)
+
+    @CreatedOnce
+    def endpoints(self) -> EndpointService:
+        """Models that SageMaker serves."""
+        from orchestrator.services.hosting.endpoints import EndpointService
+
+        return EndpointService(self.context, self._managed.log, self._models)
+
+    @CreatedOnce
+    def transforms(self) -> TransformService:
+        """Batch transforms."""
+        from orchestrator.services.hosting.transforms import TransformService
+
+        return TransformService(self.context, self._managed.log, self._models)
+
+    @CreatedOnce
+    def roles(self) -> RoleService:
+        """Roles of SageMaker's containers."""
+        from orchestrator.services.roles import RoleService
+
+        return RoleService(self.context)
+
+    @CreatedOnce
+    def images(self) -> ImageService:
+        """Container images for SageMaker."""
+        from orchestrator.services.images import ImageService
+
+        return ImageService(self.context, self._load_upload)
+
+    @CreatedOnce
+    def runs(self) -> RunService:
+        """Runs, wherever they run."""
+        from orchestrator.services.managed.training_runs import TrainingRuns
+        from orchestrator.services.runs import RunService
+
+        managed = self._managed
+        training_runs = TrainingRuns(self.context, managed.log, self._runs_folder, lambda: managed.is_used)
+        return RunService(self.jobs, training_runs)
+
+    @CreatedOnce
+    def notebooks(self) -> NotebookService:
+        """JupyterLab on a host."""
+        from orchestrator.services.notebooks import NotebookService
+
+        return NotebookService(self._host_tools, self.tunnels, job_name=lambda: self.jobs.load_job().name)
+
+    @CreatedOnce
+    def tensorboard(self) -> TensorBoardService:
+        """TensorBoard on a host."""
+        from orchestrator.services.tensorboard import TensorBoardService
+
+        return TensorBoardService(self._host_tools, self.tunnels)
+
+    @CreatedOnce
+    def dask(self) -> DaskService:
+        """Dask clusters of runs."""
+        from orchestrator.services.dask_clusters import DaskService
+
+        return DaskService(self.inventory, self.context.ssh, self.tunnels, self._runs_folder)
+
+    @CreatedOnce
+    def _timings(self) -> PhaseTimings:
+        from orchestrator.cluster.launcher import PhaseTimings
+
+        return PhaseTimings(self.context)
+
+    @CreatedOnce
+    def _models(self) -> RunModels:
+        from orchestrator.services.hosting.models import RunModels
+
+        return RunModels(self.context, self._runs_folder, self._load_upload)
+
+    @CreatedOnce
+    def _host_tools(self) -> HostTools:
+        from orchestrator.install.host_tools import HostTools
+
+        context = self.context
+        return HostTools(self.inventory, context.ssh, self.settings.install, context.on_event, self._install_logs)
+
+    def _install_logs(self) -> Path:
+        return self.context.folder / "logs"
 
     def _load_upload(self, job: JobSource | None = None) -> JobSpec:
         """Read a job, with the files that must not, or may, be uploaded by the settings."""
         return self.jobs.installs.allowing(self.jobs.load_job(job))
 
+    @CreatedOnce
     def _managed(self) -> ManagedSweep:
+        from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
+        from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
+        from orchestrator.aws.sagemaker.managed import ManagedLog, ManagedSweep
+        from orchestrator.aws.sagemaker.training import TrainingJobs
+        from orchestrator.aws.sagemaker.tuning import TuningJobs
+        from orchestrator.aws.sagemaker.uses import Use
+
         context, settings = self.context, self.settings.sagemaker
         log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
         types = ((TrainingJobs, Use.TRAINING), (Endpoints, Use.HOSTING), (TransformJobs, Use.TRANSFORM))
@@ -179,12 +296,21 @@ class Session:
         price = self.context.managed_prices.per_hour(instance_type, use)
         return price.usd if price else None
 
-    def _job_checks(self, job: JobSource | None = None) -> preflight.Checks:
+    def _job_checks(self, job: JobSource | None = None) -> Checks:
+        from orchestrator.aws.storage import s3
+        from orchestrator.install.needs import missing_needs
+        from orchestrator.jobs import inputs
+
         # Handed in as functions: a cluster is launched without knowing what a job is.
         load_job = partial(self.jobs.load_job, job)
         return inputs.checks(partial(s3.find, self.context.clients), load_job, missing_needs)
 
-    def _job_context(self, runs: Path, timings: PhaseTimings) -> JobContext:
+    def _job_context(self) -> JobContext:
+        from orchestrator.aws import ecr
+        from orchestrator.aws.storage.result_store import S3ResultStore
+        from orchestrator.install import registry_login
+        from orchestrator.services.jobs import JobContext
+
         context = self.context
         # Requested when a host logs in, not now: the token is valid for twelve hours, and most images need none.
         ecr_token = partial(ecr.authorization_token, context.clients)
@@ -193,14 +319,14 @@ class Session:
             ssh=context.ssh,
             on_event=context.on_event,
             clock=context.clock,
-            runs_folder=runs,
+            runs_folder=self._runs_folder,
             folder_list=self.context.home / "run-folders",
             # Not before it is needed: the folder's name contains the caller's identity, which takes a call to AWS.
             logs_folder=lambda: context.folder / "logs",
-            timings=timings,
+            timings=self._timings,
             run_cost=self.inventory.bill,
             registry_login=lambda options, images: registry_login.find_login(ecr_token, options, images, os.environ),
-            on_spot_reclaim=self.cluster.record_spot_reclaims,
+            on_spot_reclaim=lambda names: self.cluster.record_spot_reclaims(names),
             environ=os.environ,
             result_store=S3ResultStore(self.context.clients),
             tunnels=self.tunnels,
@@ -250,81 +376,11 @@ class Session:
         :param on_start: called with the run once it was started.
         :raises StratusError: a step failed; instances that could not be terminated are listed with it.
         """
+        from orchestrator import experiment
+
         count = plan.count if plan else count or self.settings.cluster.count
         # First of all: a job that cannot run must not cost anything.
         self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.plan_experiment(count, job)
-        started: list[RunHandle] = []
-
-        def note_start(handle: RunHandle) -> None:
-            started.append(handle)
-            on_start(handle)
-
-        try:
-            record = self._experiment(plan, job, note_start, multi=multi, on_line=on_line)
-        except KeyboardInterrupt as interrupt:
-            fetched = self._fetch_interrupted(started)
-            # Unattended instances would be billed until their automatic shutdown.
-            self._terminate_after_failure(plan, interrupt, fetched)
-            raise
-        except Exception as error:
-            self._terminate_after_failure(plan, error)
-            raise
-        with interrupts.ending_signals_wait():
-            return record, self.cluster.terminate_launch(plan.launch_id)
-
-    def _experiment(
-        self,
-        plan: LaunchPlan,
-        job: JobSource | None,
-        on_start: Callable[[RunHandle], None],
-        *,
-        multi: bool,
-        on_line: Callable[[str, str], None],
-    ) -> RunRecord:
-        """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
-        loaded = self.jobs.load_job(job)
-        report, installs = self.cluster.launch_and(plan, self.jobs.installer(loaded))
-        self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0), loaded)
-        if report.failed:
-            raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)
-        handle = self.jobs.start(multi=multi, folder=job, names=[host.name for host in report.ready], follow=True)
-        on_start(handle)
-        self.jobs.follow(handle.run_id, on_line=on_line)
-        return self.jobs.fetch(handle.run_id)
-
-    def _fetch_interrupted(self, started: Sequence[RunHandle]) -> list[str]:
-        """Cancel an interrupted run, fetch what it has written, and return the outcome; a second Ctrl-C skips it."""
-        for handle in started:
-            text = f"fetching what the run has written; {interrupts.skipping_signal()} skips it"
-            try:
-                with interrupts.ending_signals_skip():
-                    self.context.on_event(Event("", "interrupted", "progress", text=text))
-                    self.jobs.cancel(handle.run_id)
-                    record = self.jobs.fetch(handle.run_id)
-            except KeyboardInterrupt:
-                return [f"Results of run {handle.short_id} were not fetched."]
-            # Every error: the instances have to be terminated all the same.
-            except Exception as error:
-                return [f"Results of run {handle.short_id} were not fetched: {first_line(error)}"]
-            missing = f", but not everything from {' '.join(record.failed)}" if record.failed else ""
-            return [f"What the run had written is in {record.folder}/{missing}."]
-        return []
-
-    def _terminate_after_failure(self, plan: LaunchPlan, error: BaseException, fetched: Sequence[str] = ()) -> None:
-        """Terminate the launch; add what remains to the error, which must not be replaced by a second one.
-
-        :param fetched: lines on the results of an interrupted run.
-        """
-        names: tuple[str, ...] = ()
-        try:
-            with interrupts.ending_signals_wait():
-                report = self.cluster.terminate_launch(plan.launch_id)
-            remaining, names = report.remaining, tuple(result.name for result in report.instances)
-        except StratusError as failure:
-            remaining = tuple(failure.lines())
-        if remaining:
-            add_advice(error, "left: " + join("; ", remaining), *fetched)
-        elif names and isinstance(error, KeyboardInterrupt):
-            # What the interrupted step advised is past: it named these instances as up.
-            replace_advice(error, f"{' '.join(names)} {'is' if len(names) == 1 else 'are'} terminated.", *fetched)
+        steps = experiment.Experiment(self.cluster, self.jobs, self.context.on_event)
+        return steps.run(plan, job, multi=multi, on_line=on_line, on_start=on_start)

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.aws import answers, error_codes, errors
 
 if TYPE_CHECKING:
-    import boto3
     import botocore.session
+    from botocore.credentials import Credentials
+    from botocore.hooks import BaseEventHooks
     from botocore.loaders import Loader
     from mypy_boto3_ec2 import EC2Client
 
@@ -29,6 +30,50 @@ READ_TIMEOUT_S = 60
 POOL_CONNECTIONS = 16
 OPTIONAL_TIMEOUT_S = 4
 """Read timeout for calls whose answer is optional."""
+
+
+class AwsSession(Protocol):
+    """The part of ``boto3.Session`` that is used."""
+
+    @property
+    def events(self) -> BaseEventHooks:
+        """Hooks of all clients."""
+        ...
+
+    @property
+    def client(self) -> Callable[..., Any]:
+        """Function that returns a new client."""
+        ...
+
+    def get_credentials(self) -> Any:
+        """Return the credentials; None if there are none."""
+        ...
+
+
+class CoreSession:
+    """A session of botocore as boto3 would show it; boto3 itself is imported with the first client of S3 only.
+
+    Its transfer manager takes half of boto3's import, and only uploads of files to S3 need it.
+    """
+
+    def __init__(self, core: botocore.session.Session) -> None:
+        self._core = core
+        self.events = core.get_component("event_emitter")
+        self.events.register("creating-client-class.s3", _add_transfers)
+
+    def client(self, service_name: str, **options: Any) -> Any:
+        """Return a new client."""
+        return self._core.create_client(service_name, **options)
+
+    def get_credentials(self) -> Credentials | None:
+        """Return the credentials of the default chain, or those that were set; None if there are none."""
+        return self._core.get_credentials()
+
+
+def _add_transfers(class_attributes: dict[str, Any], **_: Any) -> None:
+    from boto3.s3.inject import inject_s3_transfer_methods
+
+    inject_s3_transfer_methods(class_attributes)
 
 
 class Clients:
@@ -47,7 +92,7 @@ class Clients:
 
     def __init__(
         self,
-        session: boto3.Session,
+        session: AwsSession,
         *,
         region: str,
         clock: Clock,
@@ -97,7 +142,7 @@ class Clients:
         :param unsigned: send requests without credentials.
         """
         key = (name, region or self.region, attempts, timeout_s, unsigned)
-        with self._lock:  # boto3 sessions are not thread-safe, the clients they create are
+        with self._lock:  # sessions are not thread-safe, the clients they create are
             if key not in self._clients:
                 self._clients[key] = self._create(*key)
             return self._clients[key]
@@ -152,9 +197,7 @@ class Clients:
             # Version 4 also for presigned URLs: S3 takes no other for buckets made since 2020.
             signature_version=UNSIGNED if unsigned else "s3v4" if service == "s3" else None,
         )
-        client = self.session.client(  # type: ignore[call-overload]
-            service, region_name=region, endpoint_url=self._endpoint_url, config=config
-        )
+        client = self.session.client(service, region_name=region, endpoint_url=self._endpoint_url, config=config)
         answers.check_client(client)
         if self.sequential and attempts > 1:
             _retry_by(self.clock, client, attempts)
@@ -192,32 +235,25 @@ def create_clients(aws: settings.AwsSettings, clock: Clock) -> Clients:
 
     :raises UsageError: the profile does not exist, or its configuration is invalid.
     """
-    import boto3
-
     with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
-        session = boto3.Session(
-            profile_name=aws.profile or None, region_name=aws.region, botocore_session=_botocore_session(aws.profile)
-        )
+        session = _botocore_session(aws.profile, aws.region)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
         # Resolving the chain may ask the instance metadata service, which takes seconds elsewhere: only if needed.
         if key and secret and session.get_credentials() is None:
-            session = boto3.Session(
-                aws_access_key_id=key.reveal(),
-                aws_secret_access_key=secret.reveal(),
-                region_name=aws.region,
-                botocore_session=_botocore_session(aws.profile),
-            )
-    return Clients(session, region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url)
+            session = _botocore_session(aws.profile, aws.region)
+            session.set_credentials(key.reveal(), secret.reveal())
+    return Clients(
+        CoreSession(session), region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url
+    )
 
 
-def _botocore_session(profile: str) -> botocore.session.Session:
+def _botocore_session(profile: str, region: str) -> botocore.session.Session:
     import botocore.session
 
     session = botocore.session.Session(profile=profile or None)
-    loader = _loader(session.get_config_variable("data_path"))
-    # boto3 adds its own folder once for each session.
-    loader.search_paths[:] = dict.fromkeys(loader.search_paths)
-    session.register_component("data_loader", loader)
+    # Also for the calls that credentials come from: STS and SSO.
+    session.set_config_variable("region", region)
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_time)
     return session
 

@@ -18,7 +18,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ConnectError, HostError, UsageError
 from orchestrator.core.host import Host
 from orchestrator.ssh.channel import WINDOW_BYTES, ChannelSession, Timeouts, close_in_background, open_session
-from orchestrator.ssh.connect import Connection, call_with_timeout, seconds
+from orchestrator.ssh.connect import Connection, call_with_timeout, defer_invoke, seconds
 from orchestrator.ssh.connection_pool import LOGIN_PAUSES_S, ConnectionPool
 from orchestrator.ssh.line_stream import SILENCE_TIMEOUT_S, LineStream, Respond
 from orchestrator.ssh.openssh import command_line, write_ssh_config
@@ -93,6 +93,7 @@ class SshClient:
     def __init__(
         self, clock: Clock, *, connect_timeout_s: float = 10.0, login_pauses_s: tuple[float, ...] = LOGIN_PAUSES_S
     ) -> None:
+        defer_invoke()
         self.clock = clock
         self._new_pool = partial(ConnectionPool, connect_timeout_s, login_pauses_s)
         self._pool = self._new_pool()

@@ -9,14 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
+import importlib.util
 import io
 import logging
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
@@ -39,21 +43,65 @@ FAST_CIPHER = "aes128-gcm@openssh.com"
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.EPERM, errno.EACCES}
 
 
-class Connection(Protocol):
-    """The part of ``fabric.Connection`` that Stratus uses (fabric has no type annotations)."""
+@dataclass
+class Connection:
+    """An authenticated connection to a host.
 
+    :param client: holds the host key that was checked.
+    """
+
+    host: Host
     client: paramiko.SSHClient
     transport: paramiko.Transport
-    connect_kwargs: dict[str, Any]
-
-    def open(self) -> None:
-        """Connect and log in."""
 
     def close(self) -> None:
         """End the connection."""
+        self.client.close()
 
-    def run(self, command: str, **options: Any) -> Any:
-        """Run a command; Stratus does not call it, for its timeout does not hold in a network partition."""
+    @cached_property
+    def fabric(self) -> Any:
+        """This connection as a ``fabric.Connection``: ``run``, ``sudo``, ``put`` and ``get``, without our time limits.
+
+        Its import takes as long as paramiko's, and Stratus's own commands need time limits that hold in a network
+        partition: it is made when it is asked for.
+        """
+        import fabric
+
+        config = fabric.Config(overrides={"load_ssh_configs": False}, lazy=True)
+        connection = fabric.Connection(
+            self.host.address,
+            user=self.host.user,
+            port=self.host.port,
+            config=config,
+            gateway=False,
+            forward_agent=False,
+        )
+        connection.client, connection.transport = self.client, self.transport
+        return connection
+
+
+class _DeferredInvoke:
+    """Finder whose Invoke is loaded when something reads an attribute of it, not when it is imported."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Return Invoke's spec at its first import; nothing for any other module."""
+        if name != "invoke":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+def defer_invoke() -> None:
+    """Let paramiko import Invoke by name only.
+
+    paramiko needs it for one clause of SSH configs, and its import takes longer than all that paramiko itself is.
+    """
+    is_deferred = any(isinstance(finder, _DeferredInvoke) for finder in sys.meta_path)
+    if not is_deferred and not {"invoke", "paramiko"} & sys.modules.keys():
+        sys.meta_path.insert(0, _DeferredInvoke())
 
 
 def seconds(duration_s: float) -> str:
@@ -242,51 +290,44 @@ class _Handshake:
 
     def run(self, host_key: paramiko.PKey, login_key: paramiko.PKey) -> Connection:
         """Exchange keys, check the host key, log in."""
-        connection = self.prepare(host_key, login_key)
+        client = self.prepare(host_key)
         try:
-            call_with_timeout(connection.open, self.timeout_s)
+            call_with_timeout(partial(self.connect, client, login_key), self.timeout_s)
         except Exception as error:
             # Diagnosed before closing, which erases the state that distinguishes the faults.
             diagnosis = self.diagnose(error)
-            self.abandon(connection)
+            self.abandon(client)
             raise diagnosis from error
+        assert self.transport is not None
         # NAT gateways drop idle connections; AWS's does after 350 s.
-        connection.transport.set_keepalive(KEEPALIVE_S)
-        # If fabric ever reopens the connection by itself, it must not use the dead socket.
-        del connection.connect_kwargs["sock"]
-        return connection
+        self.transport.set_keepalive(KEEPALIVE_S)
+        return Connection(self.host, client, self.transport)
 
-    def prepare(self, host_key: paramiko.PKey, login_key: paramiko.PKey) -> Connection:
-        """Return a fabric Connection that trusts one host key, offers one login key and reads no SSH config."""
-        import fabric
+    def prepare(self, host_key: paramiko.PKey) -> paramiko.SSHClient:
+        """Return a client that trusts one host key."""
         import paramiko
 
-        connection: Connection = fabric.Connection(
-            self.host.address,
-            user=self.host.user,
-            port=self.host.port,
-            config=fabric.Config(overrides={"load_ssh_configs": False}, lazy=True),
-            gateway=False,
-            forward_agent=False,
-            connect_kwargs={
-                # Its own socket, and no agent or default keys: the user's SSH setup has no effect.
-                "sock": LimitedSocket(self.sock),
-                "pkey": login_key,
-                "allow_agent": False,
-                "look_for_keys": False,
-                "timeout": self.timeout_s,
-                "banner_timeout": self.timeout_s,
-                "auth_timeout": self.timeout_s,
-                "transport_factory": self.new_transport,
-            },
-        )
-        # fabric hard-codes a policy that accepts any key.
-        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
         address, port = self.host.address, self.host.port
         # The format of known_hosts, in which paramiko looks the key up.
         name = address if port == 22 else f"[{address}]:{port}"
-        connection.client.get_host_keys().add(name, host_key.get_name(), host_key)
-        return connection
+        client.get_host_keys().add(name, host_key.get_name(), host_key)
+        return client
+
+    def connect(self, client: paramiko.SSHClient, login_key: paramiko.PKey) -> None:
+        """Exchange keys and log in with one key; the user's own SSH setup has no effect: no agent, no default keys."""
+        options: dict[str, Any] = {
+            "sock": LimitedSocket(self.sock),
+            "pkey": login_key,
+            "allow_agent": False,
+            "look_for_keys": False,
+            "timeout": self.timeout_s,
+            "banner_timeout": self.timeout_s,
+            "auth_timeout": self.timeout_s,
+            "transport_factory": self.new_transport,
+        }
+        client.connect(self.host.address, port=self.host.port, username=self.host.user, **options)
 
     def new_transport(self, sock: socket.socket, **options: Any) -> paramiko.Transport:
         """Create the transport and keep it: its progress distinguishes the faults."""
@@ -299,11 +340,11 @@ class _Handshake:
         ciphers.ciphers = sorted(ciphers.ciphers, key=lambda name: name != FAST_CIPHER)
         return self.transport
 
-    def abandon(self, connection: Connection) -> None:
+    def abandon(self, client: paramiko.SSHClient) -> None:
         """Close a half-open connection, and the timer thread that paramiko would leave behind."""
         if self.transport is not None:
             self.transport.packetizer.complete_handshake()
-        connection.client.close()
+        client.close()
         self.sock.close()
 
     def diagnose(self, error: Exception) -> ConnectError:

@@ -13,6 +13,8 @@ from orchestrator.interface.cli.invocation import Setup
 from orchestrator.interface.cli.main import main
 from orchestrator.session import Session
 from tests.support.docker.install_watch import ChannelCounter
+from tests.support.imports import imported_by, rooms
+from tests.support.localcloud.iam_enforcement import as_user
 from tests.support.project import Project
 
 pytestmark = pytest.mark.local
@@ -155,6 +157,17 @@ def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
     assert set(report.left.values()) == {0}
     assert measured.api_calls == {"DescribeInstances": 1}
     assert measured.channels_per_host == [2] * HOSTS
+
+
+def test_a_command_on_hosts_imports_what_it_uses(measured: Measured) -> None:
+    project = measured.project
+    env = {**as_user(project.env), "STRATUS_HOME": str(project.folder / "laptop")}
+    modules = imported_by(project.folder, "--config", str(project.config), "exec", "true", env=env)
+
+    services = {name for name in modules if name.startswith("orchestrator.services.")}
+    assert services == {"orchestrator.services.hosts"}
+    assert not rooms(modules) & {"jobs", "install", "experiment"}
+    assert not {"boto3", "s3transfer", "fabric", "invoke.context", "asyncio", "rich", "IPython"} & modules
 
 
 @pytest.mark.slow

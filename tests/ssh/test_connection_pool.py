@@ -49,7 +49,7 @@ class TestKeptConnections:
             ssh_client.run(lab.host(3), "true")
 
     def test_fabric_works_on_a_connection_of_ours(self, lab: Lab, ssh_client: SshClient) -> None:
-        result = ssh_client.connect(lab.host()).run("echo fabric", hide=True, in_stream=False)
+        result = ssh_client.connect(lab.host()).fabric.run("echo fabric", hide=True, in_stream=False)
 
         assert result.stdout == "fabric\n"
 

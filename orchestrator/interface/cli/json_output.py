@@ -15,8 +15,6 @@ def document(record: object) -> Any:
 
     :raises TypeError: no document is registered for records of this class.
     """
-    # Any record may be nested in another: all have to be registered.
-    registry.load()
     return registry.document(record)
 
 

@@ -1,36 +1,20 @@
-"""Text and JSON documents of what hosts are doing: usage, commands, tunnels, notebooks, cancelled processes."""
+"""Text and JSON documents of what hosts are doing: usage, commands, tunnels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from orchestrator.core.next_step import NextStep, Text
+from orchestrator.core.next_step import Text
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.tunnels import PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines
-from orchestrator.interface.render.styles import failures, line
+from orchestrator.interface.render.styles import failures
 from orchestrator.interface.render.units import columns
-from orchestrator.jobs.kill import HostKill, KillReport
-from orchestrator.services.notebooks import NotebookPage, NotebookStop
-from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 
 COMMAND_WIDTH = 60
-
-
-@lines.register(KillReport)
-def _(report: KillReport, _now: datetime) -> Lines:
-    table = columns([_killed(host) for host in report.hosts])
-    table += [f"  {host.host}  {process}" for host in report.hosts for process in host.stuck]
-    left = units.count(sum(host.left for host in report.hosts), "process", "processes")
-    return [*table, *failures(report.failed), f"  {left} left on {units.count(len(report.hosts), 'VM')}."]
-
-
-def _killed(host: HostKill) -> Sequence[str]:
-    cancelled = f"cancelled {', '.join(host.runs)}" if host.runs else "no processes were running"
-    return [host.host, f"{host.left} left", cancelled]
 
 
 @lines.register(UsageReport)
@@ -88,24 +72,6 @@ def _(report: CommandReport, _now: datetime) -> Lines:
 def _exit(host: CommandOutput) -> str:
     # Negative as in Python's subprocess: the signal's number.
     return "killed by a signal" if host.exit_status < 0 else f"exit {host.exit_status}"
-
-
-@document.register(KillReport)
-def _(report: KillReport) -> Document:
-    return {
-        "hosts": document(report.hosts),
-        "failed": document(report.failed),
-    }
-
-
-@document.register(HostKill)
-def _(host: HostKill) -> Document:
-    return {
-        "host": host.host,
-        "runs": document(host.runs),
-        "left": host.left,
-        "stuck": document(host.stuck),
-    }
 
 
 @document.register(UsageReport)
@@ -191,49 +157,3 @@ def _(result: CommandOutput) -> Document:
         "lines": document(result.lines),
         "seconds": result.seconds,
     }
-
-
-@lines.register(NotebookPage)
-def _(page: NotebookPage, _now: datetime) -> Lines:
-    return [
-        f"  JupyterLab on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
-        line("  It continues on the VM.  ", NextStep("StopJupyter", page.host), "  ends it"),
-    ]
-
-
-@lines.register(NotebookStop)
-def _(stop: NotebookStop, _now: datetime) -> Lines:
-    return [f"  JupyterLab on {stop.host} {'ended' if stop.ran else 'was not running'}"]
-
-
-@document.register(NotebookPage)
-def _(page: NotebookPage) -> Document:
-    return {"host": page.host, "url": page.url}
-
-
-@document.register(NotebookStop)
-def _(stop: NotebookStop) -> Document:
-    return {"host": stop.host, "ran": stop.ran}
-
-
-@lines.register(TensorBoardPage)
-def _(page: TensorBoardPage, _now: datetime) -> Lines:
-    return [
-        f"  TensorBoard of {page.logs} on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
-        line("  It continues on the VM.  ", NextStep("StopTensorBoard", host=page.host), "  ends it"),
-    ]
-
-
-@lines.register(TensorBoardStop)
-def _(stop: TensorBoardStop, _now: datetime) -> Lines:
-    return [f"  TensorBoard on {stop.host} {'ended' if stop.count else 'was not running'}"]
-
-
-@document.register(TensorBoardPage)
-def _(page: TensorBoardPage) -> Document:
-    return {"host": page.host, "logs": page.logs, "url": page.url}
-
-
-@document.register(TensorBoardStop)
-def _(stop: TensorBoardStop) -> Document:
-    return {"host": stop.host, "count": stop.count}

@@ -16,14 +16,16 @@ The keys of documents are a contract with scripts and follow no renamed field.
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from decimal import Decimal
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from orchestrator.core.errors import (
     ConfigError,
@@ -42,18 +44,73 @@ Document = dict[str, Any]
 Lines = list[Text]
 
 
-# Late and only once: the modules import the classes of all records, and with them AWS and job code.
-@functools.cache
+T = TypeVar("T")
+
+IMPORT = re.compile(r"^from (orchestrator\.\S+) import ", re.MULTILINE)
+"""An import at the top of a module."""
+
+
+class ByClass(Generic[T]):
+    """``functools.singledispatch`` whose functions are imported for the classes of records that come.
+
+    All of them together import all record classes, and with them every service of AWS, and job code.
+    """
+
+    def __init__(self, default: Callable[..., T]) -> None:
+        self._functions = functools.singledispatch(default)
+        self.register = self._functions.register
+        self.registry = self._functions.registry
+
+    def __call__(self, record: object, *arguments: object) -> T:
+        """Call the function for the class of a record."""
+        return self.dispatch(type(record))(record, *arguments)
+
+    def dispatch(self, record_class: type) -> Callable[..., T]:
+        """Return the function for records of a class."""
+        _load_for(record_class)
+        return self._functions.dispatch(record_class)
+
+
 def load() -> None:
     """Import every module of this package, so that each has registered its records."""
-    # Late: --help can do without the records and all that they import.
+    for module in _modules():
+        importlib.import_module(module)
+
+
+@functools.cache
+def _load_for(record_class: type) -> None:
+    """Import the modules that can register a class or its bases."""
+    for module in modules_for(record_class):
+        importlib.import_module(module)
+
+
+def modules_for(record_class: type) -> list[str]:
+    """Return the modules of this package that import the module of a class, or of a base of it."""
+    defined_in = {base.__module__ for base in record_class.__mro__ if base.__module__.startswith("orchestrator.")}
+
+    def is_imported(sources: set[str]) -> bool:
+        # A record may be imported from the package above its module.
+        return any(name == source or name.startswith(f"{source}.") for name in defined_in for source in sources)
+
+    return [module for module, sources in _modules().items() if defined_in and is_imported(sources)]
+
+
+@functools.cache
+def _modules() -> dict[str, set[str]]:
+    """Return the modules of this package, each with the modules of ours that it imports; none is imported for it."""
     from orchestrator.interface import render
 
+    imports_of = {}
     for module in pkgutil.walk_packages(render.__path__, f"{render.__name__}."):
-        importlib.import_module(module.name)
+        spec = importlib.util.find_spec(module.name)
+        loader = spec.loader if spec else None
+        source = loader.get_source(module.name) if isinstance(loader, InspectLoader) else None
+        # Without its source, it may be any.
+        imports_of[module.name] = {"orchestrator"} if source is None else set(IMPORT.findall(source))
+    return imports_of
 
 
-@functools.singledispatch
+@ByClass
 def lines(record: object, _now: datetime) -> Lines:
     """Return a record as text.
 
@@ -63,7 +120,7 @@ def lines(record: object, _now: datetime) -> Lines:
     raise TypeError(f"no text is registered for {type(record).__qualname__}")
 
 
-@functools.singledispatch
+@ByClass
 def rows(_first: object, records: Sequence[object], now: datetime) -> Lines:
     """Return several records as text, by the class of the first; without a table of their own, one after another."""
     return [line for record in records for line in lines(record, now)]
@@ -77,12 +134,11 @@ def _(records: Sequence[object], now: datetime) -> Lines:
 
 def has_lines(record: object) -> bool:
     """Return True if a record's class has a text."""
-    load()
     # By dispatch, because a call would already make the text.
     return lines.dispatch(type(record)) is not lines.dispatch(object)
 
 
-@functools.singledispatch
+@ByClass
 def document(record: object) -> Any:
     """Return a record as plain JSON values.
 
@@ -158,7 +214,7 @@ def _(error: StratusError) -> Document:
     return facts | {name: text for name, text in optional.items() if text} | _details(error)
 
 
-@functools.singledispatch
+@ByClass
 def _details(_error: StratusError) -> Document:
     """Return what errors of one class carry besides their text."""
     return {}

@@ -46,7 +46,6 @@ def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
     """
     from orchestrator.interface.render import registry, units
 
-    registry.load()
     # Belongs to the JSON document of an error that comes after it.
     workspace.last_answer = record
     if show_table(workspace, record):

@@ -42,7 +42,7 @@ def test_ctrl_c_during_imports_is_one_line(entry: str, module: str, tmp_path: Pa
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "Interrupted.")
 
 
-@pytest.mark.parametrize("module", ["orchestrator.interface.workspace", "boto3"])
+@pytest.mark.parametrize("module", ["orchestrator.interface.workspace", "botocore.session"])
 def test_ctrl_c_during_the_imports_of_a_verb_is_one_line(module: str, tmp_path: Path) -> None:
     done = start_with_ctrl_c_at(module, [*ENTRIES["python -m"], "--config", "config.ini", "status"], tmp_path)
 

@@ -22,6 +22,21 @@ def test_every_record_that_a_verb_answers_with_has_a_text(record_class: type) ->
     assert registry.has_lines(record) or registry.rows.dispatch(record_class) is not registry.rows.dispatch(object)
 
 
+def test_the_functions_of_every_record_are_found_without_importing_those_of_all() -> None:
+    registry.load()
+    registered = [
+        (record_class, function.__module__)
+        for by_class in (registry.lines, registry.rows, registry.document)
+        for record_class, function in by_class.registry.items()
+        if record_class.__module__.startswith("orchestrator.")
+    ]
+
+    assert len(registered) > 100
+    for record_class, module in registered:
+        if module != registry.__name__:
+            assert module in registry.modules_for(record_class), record_class
+
+
 def test_a_renamed_record_is_no_other_record() -> None:
     ClusterStatus = type("ClusterStatus", (), {})
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import pytest
 
 from orchestrator.core.clock import REAL_CLOCK
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.interface.cli import completion, invocation, main
 from orchestrator.interface.cli.commands import commands
 from orchestrator.interface.console import Console
@@ -41,7 +41,7 @@ class Greeting:
 
 
 @render_registry.lines.register(Greeting)
-def _(greeting: Greeting, _now: object) -> list[str]:
+def _(greeting: Greeting, _now: object) -> list[Text]:
     return [f"  Hello {greeting.name}!"] * greeting.times
 
 
