@@ -118,6 +118,7 @@ class Cloud:
             "ecr/GetAuthorizationToken": self.ecr,
         }
         application = wsgi.serve_json(application, own_services, authorize)
+        application = aws_ecr.serve(application, self.ecr, check_permission)
         application = dispatch.serve(application, self.sagemaker.dispatch, check_permission)
         application = self.schedules.serve(application, check_permission)
         application = api_calls.fail_before_applying(application, environment.clock)

@@ -12,6 +12,7 @@ from localcloud.ec2.environment import CloudEnvironment
 from localcloud.hosts.process import visible_paths
 from localcloud.hosts.process.disk import network_variables
 from localcloud.sagemaker.containers.engine import ContainerEngine
+from localcloud.sagemaker.containers.image import Images
 from localcloud.sagemaker.containers.namespaces import Namespaces
 from localcloud.sagemaker.dispatch import SageMaker
 from localcloud.sagemaker.hosting.api import Hosting
@@ -69,16 +70,17 @@ def model_site(executor: ProcessExecutor, home: Home) -> Site:
 
 def process_executor(environment: CloudEnvironment, home: Home, block: AddressBlock) -> ProcessExecutor:
     """Return the executor that runs jobs as processes of this computer."""
-    engine = ContainerEngine(_container_environment(home, block), _namespaces(home))
+    images = Images.from_environ(os.environ)
+    engine = ContainerEngine(_container_environment(home, block), _namespaces(home, images), images)
     addresses = JobAddresses(block.index)
     return ProcessExecutor(environment, engine, home.jobs_folder, block.url, addresses.take)
 
 
-def _namespaces(home: Home) -> Namespaces:
+def _namespaces(home: Home, images: Images) -> Namespaces:
     """Return namespaces in which the user's own files are hidden, as they are from process hosts."""
     hidden = visible_paths.private_paths(os.environ) | {home.folder, Path("/var/tmp")}
     shown = visible_paths.toolchain_paths() | visible_paths.network_files(os.environ)
-    return Namespaces(tuple(hidden), tuple(shown | visible_paths.shared_paths(os.environ)))
+    return Namespaces(tuple(hidden), tuple(shown | visible_paths.shared_paths(os.environ) | images.folders))
 
 
 def _container_environment(home: Home, block: AddressBlock) -> dict[str, str]:

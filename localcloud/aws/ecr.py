@@ -1,19 +1,41 @@
-"""ECR's GetAuthorizationToken; all other calls of ECR are moto's."""
+"""ECR's GetAuthorizationToken and BatchGetImage; all other calls of ECR are moto's.
+
+Images are those of moto's records (PutImage), of the announced registry, and AWS's own deep-learning containers.
+"""
 
 from __future__ import annotations
 
 import base64
+import io
 import json
-from collections.abc import Callable
+import re
+import urllib.request
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.aws.wsgi import Environ, Page, Params
+from localcloud.aws import wsgi
+from localcloud.aws.error_responses import ApiError
+from localcloud.aws.wsgi import Application, Environ, Page, Params, StartResponse
 from localcloud.core.clock import Clock
 
 ACCOUNT = "123456789012"
+# https://github.com/aws/deep-learning-containers/blob/master/available_images.md
+AWS_IMAGES = "763104351884"
+_REPOSITORIES = re.compile(
+    r"(huggingface-)?(pytorch|tensorflow|mxnet)-(training|inference)|djl-inference|autogluon-\w+"
+)
+_TAGS = re.compile(r"[0-9.]+(-transformers[0-9.]+)?-(cpu|gpu)-py3[0-9]+(-cu[0-9]+)?-ubuntu[0-9.]+(-sagemaker)?")
+_DIGEST = "sha256:" + "0" * 64
+_MEDIA_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
+_MISSING = "The repository with name '{}' does not exist in the registry with id '{}'"
 # ECR's authorization tokens are valid for twelve hours.
 _VALID_FOR_S = 12 * 3600
+_REGISTRY_TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -30,12 +52,32 @@ class RegistryCredentials:
     def __call__(self, action: str, params: Params, region: str) -> dict[str, Any]:
         """Answer the call."""
         del action, params
-        # The token is basic authentication of the user AWS, as with real ECR.
-        token = base64.b64encode(f"AWS:{self.password or 'opens-nothing'}".encode()).decode()
         endpoint = f"http://{self.registry}" if self.registry else f"https://{ACCOUNT}.dkr.ecr.{region}.amazonaws.com"
         expires = self.clock.utc().timestamp() + _VALID_FOR_S
-        data = {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": endpoint}
+        data = {"authorizationToken": self._token, "expiresAt": expires, "proxyEndpoint": endpoint}
         return {"authorizationData": [data]}
+
+    @property
+    def _token(self) -> str:
+        # The token is basic authentication of the user AWS, as with real ECR.
+        return base64.b64encode(f"AWS:{self.password or 'opens-nothing'}".encode()).decode()
+
+    def digest(self, repository: str, reference: str) -> str:
+        """Return the digest of an image in the announced registry; empty if it has none.
+
+        :param reference: tag or digest.
+        """
+        if not self.registry:
+            return ""
+        url = f"http://{self.registry}/v2/{repository}/manifests/{reference}"
+        headers = {"Accept": ", ".join(_MEDIA_TYPES), "Authorization": f"Basic {self._token}"}
+        request = urllib.request.Request(url, headers=headers, method="HEAD")
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(request, timeout=_REGISTRY_TIMEOUT_S) as response:
+                return str(response.headers["Docker-Content-Digest"])
+        except OSError:
+            return ""
 
 
 def registry_page(credentials: RegistryCredentials) -> Callable[[Environ], Page]:
@@ -48,3 +90,51 @@ def registry_page(credentials: RegistryCredentials) -> Callable[[Environ], Page]
         return Page(json.dumps({"address": credentials.registry}).encode())
 
     return answer
+
+
+def serve(
+    inner: Application, credentials: RegistryCredentials, check_permission: Callable[[Environ, str, str], None]
+) -> Application:
+    """Answer BatchGetImage where moto has no records, and pass other calls on.
+
+    :param check_permission: raises an ApiError if policies deny the caller a permission on a resource.
+    """
+
+    def application(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if (environ[wsgi.SERVICE], environ[wsgi.ACTION]) != ("ecr", "BatchGetImage"):
+            return inner(environ, start_response)
+        params = json.loads(environ["wsgi.input"].getvalue() or b"{}")
+        account, repository = params.get("registryId", ACCOUNT), params.get("repositoryName", "")
+        check_permission(
+            environ, "ecr:BatchGetImage", f"arn:aws:ecr:{environ[wsgi.REGION]}:{account}:repository/{repository}"
+        )
+        if account not in (ACCOUNT, AWS_IMAGES) or (account == AWS_IMAGES and not _REPOSITORIES.fullmatch(repository)):
+            raise ApiError("RepositoryNotFoundException", _MISSING.format(repository, account), 400)
+        find = _aws_digest if account == AWS_IMAGES else credentials.digest
+        images, failures = [], []
+        for image_id in params.get("imageIds", []):
+            if digest := find(repository, image_id.get("imageDigest") or image_id.get("imageTag", "")):
+                images.append(_image(account, repository, {**image_id, "imageDigest": digest}))
+            else:
+                failures.append(_failure(image_id))
+        if failures and account == ACCOUNT:
+            return inner({**environ, "wsgi.input": io.BytesIO(environ["wsgi.input"].getvalue())}, start_response)
+        body = json.dumps({"images": images, "failures": failures}).encode()
+        return wsgi.send_response(start_response, "200 OK", body, ("Content-Type", "application/x-amz-json-1.1"))
+
+    return application
+
+
+def _aws_digest(repository: str, reference: str) -> str:
+    del repository
+    return _DIGEST if _TAGS.fullmatch(reference) else ""
+
+
+def _image(account: str, repository: str, image_id: Params) -> Params:
+    manifest = {"schemaVersion": 2, "mediaType": _MEDIA_TYPES[0]}
+    names = {"registryId": account, "repositoryName": repository, "imageId": image_id}
+    return {**names, "imageManifest": json.dumps(manifest), "imageManifestMediaType": _MEDIA_TYPES[0]}
+
+
+def _failure(image_id: Params) -> Params:
+    return {"imageId": image_id, "failureCode": "ImageNotFound", "failureReason": "Requested image not found"}

@@ -23,7 +23,7 @@ from orchestrator.jobs.spec import JobSpec
 if TYPE_CHECKING:
     from orchestrator.config.settings import InstallSettings
 
-SCRIPTS = ("training_host.sh", "training_host.py", "training_files.py")
+SCRIPTS = ("training_host.sh", "training_host.py", "training_files.py", "training_environment.py")
 TRAIN = "train.sh"
 ARCHIVE = "run.tar.gz"
 
@@ -124,6 +124,7 @@ def _facts(job: JobSpec, plan: JobPlan, links: Mapping[str, str], options: Insta
     }
     if job.runtime == "venv":
         facts["requirements"], facts["setup"] = job.requirements_text, job.options.setup
+        facts["python"], facts["system_packages"] = job.options.python, job.options.system_packages
         facts["apt_packages"] = job.options.apt_packages
         facts["pip_options"] = shlex.split(options.pip_options)
     return facts

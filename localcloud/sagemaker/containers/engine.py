@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from localcloud.core.process_tree import descendants, signal_all
 from localcloud.sagemaker.containers import image
+from localcloud.sagemaker.containers.image import Images
 from localcloud.sagemaker.containers.namespaces import Namespaces, write_hosts
 from localcloud.sagemaker.containers.spec import ContainerSpec
 
@@ -134,15 +135,16 @@ class ContainerEngine:
     :param environment: variables of every container, such as those for the network.
     """
 
-    def __init__(self, environment: Mapping[str, str], namespaces: Namespaces) -> None:
-        self._environment, self._namespaces = environment, namespaces
+    def __init__(self, environment: Mapping[str, str], namespaces: Namespaces, images: Images | None = None) -> None:
+        self._environment, self._namespaces, self._images = environment, namespaces, images or Images()
         self._containers: list[Container] = []
 
     def start(self, spec: ContainerSpec, on_output: OnOutput, on_exit: OnExit = lambda _: None) -> Container:
         """Start a container; one whose program is missing ends at once with exit code 127."""
         spec.ml.mkdir(parents=True, exist_ok=True)
         image.unpack(spec.folder, _ML if self._namespaces.are_available else str(spec.ml))
-        variables = {**image.variables(spec.folder), **self._environment, "HOSTNAME": spec.host_name}
+        own = image.variables(spec.folder, self._images.python(spec.image))
+        variables = {**own, **self._environment, "HOSTNAME": spec.host_name}
         container = Container(spec, self._namespaces, {**variables, **spec.environment}, Watcher(on_output, on_exit))
         self._containers = [*(other for other in self._containers if other.wait(0) is None), container]
         return container

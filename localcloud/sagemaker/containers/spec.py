@@ -17,6 +17,7 @@ class ContainerSpec:
     :param environment: variables on top of those that every container has.
     :param hosts: address of every container of the job by its name, this one included.
     :param read_only: folders below /opt/ml that the container cannot change, without blanks.
+    :param image: its name.
     """
 
     host_name: str
@@ -25,6 +26,7 @@ class ContainerSpec:
     environment: Mapping[str, str]
     hosts: Mapping[str, str]
     read_only: tuple[str, ...] = ()
+    image: str = ""
 
     @property
     def ml(self) -> Path:

@@ -94,7 +94,8 @@ class ModelServer:
         except (TransferError, tarfile.TarError, OSError) as error:
             raise StartFailed(f"Failed to download model data for container: {error}") from error
         addresses = {"model": self._address}
-        spec = ContainerSpec("model", self._folder, COMMAND, variables, addresses, read_only=("model",))
+        image = container_model.get("Image", "")
+        spec = ContainerSpec("model", self._folder, COMMAND, variables, addresses, read_only=("model",), image=image)
         self._container = self.site.engine.start(spec, lambda lines: self.on_output(lines))
         self._wait_until_ready(timeout_s)
 

@@ -146,11 +146,10 @@ class ProcessRun:
     def _train(self, environment: Mapping[str, str]) -> tuple[str, int]:
         """Run the containers; return the host that failed first with its exit code, or 0."""
         addresses = dict(zip(self.hosts, self.executor.addresses(len(self.hosts)), strict=True))
-        command = self._command()
+        command, read_only = self._command(), layout.streamed_folders(self.job)
+        image = self.job.request["AlgorithmSpecification"].get("TrainingImage", "")
         for host in self.hosts:
-            spec = ContainerSpec(
-                host, self.folder / host, command, environment, addresses, layout.streamed_folders(self.job)
-            )
+            spec = ContainerSpec(host, self.folder / host, command, environment, addresses, read_only, image)
             self._containers[host] = self._start(spec)
         # A stop that came while they were started found some of them only.
         if self._stopped.is_set():

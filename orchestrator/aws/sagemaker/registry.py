@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from orchestrator.aws import errors
 from orchestrator.config.value_types import Secret
+from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import Text
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import TagTypeDef
@@ -22,6 +25,15 @@ PUSH = "image"
 """Kind of the journal entries about pushed images."""
 
 _ATTEMPTS = 3
+_NAME = re.compile(r"((?P<account>[0-9]{12})\.dkr\.ecr\.)?[^/]+/(?P<repository>[^:@]+)(?P<id>[:@].+)?")
+_MISSING = ("RepositoryNotFoundException", "ImageNotFoundException")
+# Without them, ECR refuses to show an image of another type than Docker's own.
+_MEDIA_TYPES = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,36 @@ def exists(clients: Clients, repository: str) -> bool:
                 raise
             return False
     return True
+
+
+def check_image(clients: Clients, image: str, fix: Text) -> None:
+    """Check that an image is in ECR, which SageMaker itself reports minutes after the job was created.
+
+    An image of another account that may not be looked up passes, and so does one while ECR does not answer.
+
+    :param image: name with the registry of the clients' region, and a tag or digest.
+    :param fix: what to do if it is missing.
+    :raises UsageError: it is not there.
+    """
+    name = _NAME.fullmatch(image)
+    if name is None:
+        return
+    identifier = name["id"] or ":latest"
+    image_id = {"imageDigest" if identifier[0] == "@" else "imageTag": identifier[1:]}
+    wanted: dict[str, Any] = {"repositoryName": name["repository"], "imageIds": [image_id]}
+    # An embedded cloud's registry has no account in its name.
+    wanted |= {"registryId": name["account"]} if name["account"] else {}
+    try:
+        answer = _ecr(clients).batch_get_image(**wanted, acceptedMediaTypes=[*_MEDIA_TYPES])
+    except errors.error_types() as error:
+        if errors.code_of(error) not in _MISSING:
+            return
+        problem = f"there is no repository {name['repository']} in ECR"
+    else:
+        if answer.get("images"):
+            return
+        problem = f"the repository {name['repository']} has no image {identifier[1:]}"
+    raise UsageError(problem, where=image, code="ImageNotFound", fix=fix)
 
 
 def create(clients: Clients, repository: str, tags: Sequence[TagTypeDef]) -> None:

@@ -20,22 +20,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from training_environment import Environment, print_line
 from training_files import RunError, fail, link, move_content, replace_placeholders, resolve, set_variable, unpack
 
 GRACE_S = 100.0  # SageMaker sends SIGKILL 120 s after SIGTERM; the results have to be moved as well
 POLL_S = 0.05
 TAIL_LINES = 8
-
-
-def print_line(text: str) -> None:
-    """Write a line to the job's log."""
-    print(f"stratus: {text}", flush=True)
 
 
 def session_members(sessions: set[int]) -> list[int]:
@@ -72,7 +67,8 @@ class Host:
         self.tasks: list[subprocess.Popen[bytes]] = []
         self.env = dict(os.environ)
         self.run: dict[str, Any] = {}
-        self.folder = self.venv = self.root / "none"
+        self.folder = self.root / "none"
+        self.environment = Environment(self.root, self.folder, self.run, self.env)
         self.printed = 0
 
     def prepare(self) -> None:
@@ -148,61 +144,17 @@ class Host:
         self.env["PATH"] = f"{bin_folder}{os.pathsep}{self.env.get('PATH', os.defpath)}"
 
     def install(self) -> None:
-        """Install what the job needs besides the image: packages of the system, requirements, its setup.
+        """Install what the job needs besides the image.
 
         :raises RunError: a step failed; its output was printed.
         """
-        packages = self.run.get("apt_packages", "")
-        if packages:
-            apt = "apt-get update -qq && apt-get install -y -qq --no-install-recommends " + packages
-            self.install_step("apt_packages", ["sh", "-c", apt])
-        requirements = self.run.get("requirements", "")
-        if not requirements.strip() and not self.run.get("setup"):
-            return
-        self.make_venv()
-        if requirements.strip():
-            file = self.folder / "requirements.txt"
-            file.write_text(requirements)
-            pip = ["-m", "pip", "--disable-pip-version-check", "install", "--no-input", "--progress-bar", "off"]
-            command = [*pip, "--quiet", *self.run.get("pip_options", []), "-r", str(file)]
-            self.install_step("requirements", [str(self.venv / "bin/python"), *command])
-        if self.run.get("setup"):
-            file = self.folder / "setup.sh"
-            file.write_text(self.run["setup"] + "\n")
-            self.install_step("setup", ["sh", "-ex", str(file)])
-
-    def make_venv(self) -> None:
-        """Make a virtual environment that has the image's packages, too."""
-        self.venv = self.root / "venv"
-        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(self.venv)], check=True)
-        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-        # If the image's Python is itself in an environment, --system-site-packages would share its base's packages.
-        shared = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-        (self.venv / "lib" / version / "site-packages/stratus-shared.pth").write_text("\n".join(shared) + "\n")
-
-    def install_step(self, name: str, command: list[str]) -> None:
-        """Run one step of the install; its output is printed if it fails."""
-        began = time.monotonic()
-        env = {**self.env, "PATH": f"{self.venv / 'bin'}{os.pathsep}{self.env.get('PATH', os.defpath)}"}
-        env["VIRTUAL_ENV"] = str(self.venv)
-        result = subprocess.run(
-            command,
-            cwd=self.folder / "workdir",
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        if result.returncode:
-            print(result.stdout.decode(errors="replace"), flush=True)
-            last = result.stdout.decode(errors="replace").strip().splitlines()[-1:]
-            raise RunError(f"{name} could not be installed: {''.join(last)}")
-        print_line(f"{name} installed in {time.monotonic() - began:.1f} s")
+        self.environment = Environment(self.root, self.folder, self.run, self.env)
+        self.environment.install()
 
     def start(self) -> None:
         """Start the tasks, each in a session of its own, as on a VM."""
         for file in sorted((self.folder / "task").glob("*.cmd")):
-            command = ["sh", str(self.folder / "bin/task.sh"), str(self.folder), file.stem, str(self.venv)]
+            command = ["sh", str(self.folder / "bin/task.sh"), str(self.folder), file.stem, str(self.environment.venv)]
             null = subprocess.DEVNULL
             self.tasks.append(
                 subprocess.Popen(command, env=self.env, stdin=null, stdout=null, stderr=null, start_new_session=True)
@@ -287,15 +239,8 @@ class Host:
 
     def write_versions(self, folder: Path) -> None:
         """Write the packages that the job could import, as pip freeze does."""
-        listing = (
-            "from importlib.metadata import distributions as all_of; "
-            "print(*sorted({f'{item.name}=={item.version}' for item in all_of()}), sep='\\n')"
-        )
-        python = self.venv / "bin/python"
-        command = [str(python) if python.exists() else sys.executable, "-c", listing]
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30).stdout
-            (folder / "versions.txt").write_bytes(output)
+            (folder / "versions.txt").write_bytes(self.environment.versions())
 
 
 def main(code: Path, ml: Path) -> int:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from localcloud.scenarios.scenario import make_fault
 from orchestrator.aws.sagemaker import registry
+from orchestrator.aws.sagemaker.training_request import default_image
+from orchestrator.core.errors import UsageError
+from tests.support.localcloud.pushed_images import put_image
 from tests.support.simulated_project import SimulatedProject
 
 Simulate = Callable[..., SimulatedProject]
@@ -27,6 +33,37 @@ def test_a_repository_is_created_once_with_the_clusters_tags(simulate: Simulate)
     assert (access.host, access.user) == (HOST, "AWS")
     assert access.password.reveal() not in repr(access)
     assert {"Key": "stratus:cluster", "Value": "ml"} in tags
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (f"{HOST}/stratus/job:1", ""),
+        (f"{HOST}/stratus/job:2", "the repository stratus/job has no image 2"),
+        (f"{HOST}/stratus/job@sha256:{'0' * 64}", f"the repository stratus/job has no image sha256:{'0' * 64}"),
+        (f"{HOST}/stratus/job", "the repository stratus/job has no image latest"),
+        (f"{HOST}/stratus/other:1", "there is no repository stratus/other in ECR"),
+        ("127.0.0.1:5000/stratus/job:1", ""),
+        (default_image("us-west-2", "ml.m5.xlarge"), ""),
+        (default_image("us-west-2", "ml.g5.xlarge"), ""),
+        (default_image("us-west-2", "ml.m5.xlarge").replace("2.8.0", "latest"), "no image latest-cpu"),
+    ],
+)
+def test_an_image_is_looked_up_in_ecr(image: str, problem: str, simulate: Simulate) -> None:
+    clients = simulate().session().context.clients
+    put_image(clients.service("ecr"), NAME)
+
+    if not problem:
+        registry.check_image(clients, image, "push it")
+        return
+    with pytest.raises(UsageError, match=problem) as caught:
+        registry.check_image(clients, image, "push it")
+    assert (caught.value.where, caught.value.fix) == (image, "push it")
+
+
+def test_an_image_that_may_not_be_looked_up_passes(simulate: Simulate) -> None:
+    project = simulate(make_fault("denied", action="ecr:BatchGetImage"))
+    registry.check_image(project.session().context.clients, f"{HOST}/stratus/job:1", "push it")
 
 
 def test_the_image_of_a_job_is_the_last_one_pushed_to_this_account_and_region(simulate: Simulate) -> None:

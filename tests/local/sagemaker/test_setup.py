@@ -12,6 +12,7 @@ from orchestrator.core.errors import UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.install.local_image import managed_name
 from orchestrator.services.sagemaker import TrainingChoices
+from tests.support.localcloud.pushed_images import put_image
 from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate
 
@@ -70,12 +71,34 @@ def test_a_pushed_image_is_the_one_that_trains(simulate: Simulate) -> None:
         with pytest.raises(UsageError, match="not in ECR") as caught:
             session.sagemaker.plan(TrainingChoices(job))
         name = managed_name(session.jobs.load_job(job), session.settings.install)
+        image = f"registry/stratus/job@{put_image(context.clients.service('ecr'), name)}"
         entry = context.journal.record_intent(registry.PUSH, name=name, **context.cluster_id.journal_fields)
-        context.journal.record_outcome(entry, image="registry/stratus/job@sha256:1")
+        context.journal.record_outcome(entry, image=image)
         plan = session.sagemaker.plan(TrainingChoices(job))
 
     assert "PushImage()" in str(caught.value)
-    assert plan.request.image == "registry/stratus/job@sha256:1"
+    assert plan.request.image == image
+
+
+def test_an_image_that_is_not_in_ecr_is_one_line_before_anything_is_created(simulate: Simulate) -> None:
+    project = simulate()
+    job = project.folder / "job"
+    job.mkdir()
+    (job / "job.ini").write_text("[job]\nruntime = docker\nsingle = true\n")
+    (job / "Dockerfile").write_text("FROM python:3.12\n")
+    with project.session() as session:
+        session.roles.create(session.roles.plan())
+        with pytest.raises(UsageError, match="no repository stratus/job in ECR") as caught:
+            session.sagemaker.plan(TrainingChoices(job))
+        name = managed_name(session.jobs.load_job(job), session.settings.install)
+        put_image(session.context.clients.service("ecr"), name)
+        plan = session.sagemaker.plan(TrainingChoices(job))
+        (job / "Dockerfile").write_text("FROM python:3.13\n")
+        with pytest.raises(UsageError, match=r"stratus/job has no image [0-9a-f]{12}"):
+            session.sagemaker.plan(TrainingChoices(job))
+
+    assert str(caught.value.fix) == f'PushImage("{job}")  builds it and pushes it there'
+    assert plan.request.image == f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{name}"
 
 
 @pytest.mark.slow
