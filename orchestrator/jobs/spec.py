@@ -43,7 +43,8 @@ def framework_name() -> ValueType:
     """Return the type of a framework's name; those that are registered when a file is read are allowed."""
     # Not choice() itself, which would keep the frameworks known when this module was imported.
     return ValueType(
-        choice(*registry.frameworks()).description, lambda name: choice(*registry.frameworks()).parse(name)
+        choice(*registry.frameworks()).description,
+        lambda name: choice(*registry.frameworks()).parse(registry.living(name)),
     )
 
 

@@ -177,6 +177,12 @@ class SageMakerService:
     def _layout(self, job: JobSpec, count: int) -> JobPlan:
         now, contained = self.context.clock.now(), training_code.in_container(job)
         is_multi = count > 1 or not job.options.single
+        if is_multi and job.resources.min_hosts:
+            raise UsageError(
+                f"min_hosts = {job.resources.min_hosts}: SageMaker ends a job that loses an instance",
+                where=f"{job.folder} [resources]",
+                fix="min_hosts = 0, and checkpoints under [training] in job.ini, from which a spot job continues",
+            )
         hosts = training_code.placeholder_hosts(count)
         run_id = build.new_run_id(now)
         return build.build(contained, hosts, run_id=run_id, multi=is_multi, now=now)

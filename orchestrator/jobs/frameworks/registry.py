@@ -109,6 +109,27 @@ def find(name: str) -> Framework:
         raise UsageError(f"no framework {name!r} in this version", fix=f"known: {', '.join(frameworks())}") from None
 
 
+# SageMaker's own libraries and launchers, which current images do not have: https://github.com/aws/sagemaker-python-sdk
+_DATA_PARALLEL = "torchrun, with PyTorch's DistributedDataParallel"
+_REPLACED = {
+    "smdistributed": _DATA_PARALLEL,
+    "smdistributed.dataparallel": _DATA_PARALLEL,
+    "smddp": _DATA_PARALLEL,
+    "smdistributed.modelparallel": "torchrun, with PyTorch's FullyShardedDataParallel",
+    "parameter_server": "mxnet for MXNet's, and torchrun otherwise",
+}
+
+
+def living(name: str) -> str:
+    """Return the name of a framework.
+
+    :raises ValueError: it is one of SageMaker's that has been replaced.
+    """
+    if name in _REPLACED:
+        raise ValueError(f"has been replaced by {_REPLACED[name]}")
+    return name
+
+
 def names_with(has_feature: Callable[[Framework], bool]) -> str:
     """Return the names of the frameworks with a feature, for a message: ``horovod or mpi``."""
     return " or ".join(record.name for record in frameworks().values() if has_feature(record))

@@ -71,10 +71,10 @@ class Environment:
                 self.install_packages(name, f"{name} {name}-venv")
             except (RunError, OSError) as error:
                 print_line(str(error))
-        found = self.which(name)
-        if found is None:
+        path = self.which(name)
+        if path is None:
             raise RunError(f"no {name} in the image: remove python from job.ini, or use an image that has it")
-        return found
+        return path
 
     def which(self, name: str) -> str | None:
         """Return the path of a program; None if the container has no such program."""

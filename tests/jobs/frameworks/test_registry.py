@@ -75,6 +75,11 @@ def test_a_framework_that_is_not_registered_is_refused_with_the_known_ones(job_f
         registry.find("pairs")
 
 
+def test_sagemakers_own_libraries_are_answered_with_what_replaces_them(job_folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'smdistributed' has been replaced by torchrun, with PyTorch's Distributed"):
+        write_job(job_folder, "smdistributed")
+
+
 def test_the_frameworks_are_these() -> None:
     """Values of job.ini, a contract with its users."""
     names = {"command", "dask", "horovod", "hostfile", "mpi", "mxnet", "torchrun"}

@@ -101,6 +101,19 @@ def test_an_image_that_is_not_in_ecr_is_one_line_before_anything_is_created(simu
     assert plan.request.image == f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{name}"
 
 
+def test_an_elastic_job_is_refused_on_several_instances(simulate: Simulate) -> None:
+    project = simulate()
+    job = project.folder / "job"
+    job.mkdir()
+    lines = "framework = horovod\nsingle = true\nmulti = true\n[resources]\nmin_hosts = 1\n"
+    (job / "job.ini").write_text(f"[job]\n{lines}")
+    with project.session() as session:
+        session.roles.create(session.roles.plan())
+        with pytest.raises(UsageError, match="SageMaker ends a job that loses an instance"):
+            session.sagemaker.plan(TrainingChoices(job, 2))
+        assert session.sagemaker.plan(TrainingChoices(job, 1)).request.count == 1
+
+
 @pytest.mark.slow
 def test_a_job_trains_with_the_role_that_was_made(cloud: dict[str, str], tmp_path: Path) -> None:
     project = Project(tmp_path, "made-role", cloud)
