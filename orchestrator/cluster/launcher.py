@@ -12,6 +12,7 @@ from orchestrator.aws import parallel
 from orchestrator.aws.capacity import pools
 from orchestrator.aws.ec2 import guard_groups, host_names, key_pairs, security_groups
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
+from orchestrator.aws.ingress.access import ssh_access
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import readiness, teardown
 from orchestrator.cluster.context import ClusterContext
@@ -212,7 +213,7 @@ class Launcher:
     def _ensure_access(self, plan: LaunchPlan) -> LaunchResources:
         """Create the security group and key pair that the instances need, unless they exist."""
         context = self.context
-        access = security_groups.ssh_access(context.settings, plan.placement.vpc_id)
+        access = ssh_access(context.settings, plan.placement.vpc_id)
         # Independent of each other: in parallel, a launch waits for the slowest of them instead of all.
         group_id, guard_id, _ = context.clients.in_parallel(
             partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),

@@ -17,6 +17,7 @@ from orchestrator.aws.capacity import quotas
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.capacity.quotas import QuotaUsage
 from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
+from orchestrator.aws.ingress.access import SshAccess, ssh_access
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.parallel import Result, TimedOut
@@ -76,7 +77,7 @@ class Preflight:
         if not any(results[name].error for name in required):
             values: list[Any] = [results[name].value for name in required]
             lookups = planner.LookupResults(context.cluster_id, *values)
-            launch_plan, more = self._build(lookups, count, results[ADDRESS].value or ())
+            launch_plan, more = self._build(lookups, count, results[ADDRESS].value)
             problems += more
         _raise_problems([problem for problem in problems if problem is not None])
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
@@ -107,7 +108,7 @@ class Preflight:
         lookups: dict[str, Callable[[], Any]] = {
             "prices": lambda: context.prices.refresh(types, disks),
             QUOTA: lambda: quotas.query(context.clients, wanted.instance_type, 0, market=wanted.market),
-            ADDRESS: lambda: security_groups.ssh_access(context.settings, "").sources,
+            ADDRESS: lambda: ssh_access(context.settings, ""),
         }
         if context.settings.aws.security_group_id:
             lookups[GROUP] = lambda: security_groups.check_user_group(context.clients, context.settings)
@@ -121,7 +122,7 @@ class Preflight:
     # -- the second round: whether AWS would allow the plan
 
     def _build(
-        self, lookups: planner.LookupResults, count: int, ssh_sources: tuple[str, ...]
+        self, lookups: planner.LookupResults, count: int, access: SshAccess | None
     ) -> tuple[LaunchPlan | None, list[Exception | None]]:
         """Return the plan, if one can be made, and what speaks against it."""
         context = self.context
@@ -136,7 +137,8 @@ class Preflight:
             )
         except StratusError as error:
             return None, [error]
-        launch_plan = replace(built, ssh_sources=ssh_sources)
+        # Without this computer's address, it is left to the launch.
+        launch_plan = replace(built, ssh_sources=access.sources, open_ports=access.open_ports) if access else built
         results = parallel.gather(context.clients, self._dry_runs(launch_plan), timeout_s=CHECK_TIMEOUT_S)
         errors = [result.error for name, result in results.items() if name != PERMISSIONS]
         errors.append(self._after_profile_propagates(launch_plan, results[PERMISSIONS].error))
@@ -155,7 +157,12 @@ class Preflight:
                 clients, launch_plan.cluster_id, self.context.key_pair, existing_names=launch_plan.names_of_key
             )
         if not group_id:
-            access = security_groups.SshAccess(launch_plan.placement.vpc_id, settings.ssh.port, launch_plan.ssh_sources)
+            access = SshAccess(
+                launch_plan.placement.vpc_id,
+                settings.ssh.port,
+                launch_plan.ssh_sources,
+                open_ports=launch_plan.open_ports,
+            )
             checks["security group"] = partial(security_groups.check, clients, launch_plan.cluster_id, access)
         return checks
 

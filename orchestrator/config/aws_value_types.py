@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from orchestrator.config import aws_catalog, ini
 from orchestrator.config.value_types import ValueType, choice, text
@@ -208,3 +209,65 @@ def _network(value: str, *, is_only: bool) -> str:
         hint = ini.suggest(value, ["auto"])
     subject = "is" if is_only else f"contains {value!r}, which is"
     raise ValueError(f"{subject} not an IPv4 network (auto, 203.0.113.7/32 or 203.0.113.0/24).{hint}")
+
+
+PORT_NAMES = {"http": 80, "https": 443, "jupyter": 8888}
+ME, ANYWHERE = "me", "anywhere"
+
+
+@dataclass(frozen=True)
+class OpenPorts:
+    """TCP ports that others than the cluster's VMs may connect to.
+
+    :param source: ``me`` (this computer), ``anywhere``, or an IPv4 network.
+    """
+
+    first: int
+    last: int
+    source: str
+
+    @property
+    def ports(self) -> str:
+        """The port, or ``first-last``."""
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def __str__(self) -> str:
+        return f"{self.ports} from {self.source}"
+
+
+def open_ports() -> ValueType:
+    """Return the type of a list of ports with their sources: ``8888 from me, https from anywhere``."""
+
+    def parse(value: str) -> tuple[OpenPorts, ...]:
+        # Without duplicates: EC2 rejects a request that contains the same rule twice.
+        return tuple(dict.fromkeys(_open_ports(part.strip()) for part in value.split(",") if part.strip()))
+
+    return ValueType("PORT from me, anywhere or a network; separated by commas", parse)
+
+
+def _open_ports(text: str) -> OpenPorts:
+    match = re.fullmatch(r"(\S+)\s+from\s+(\S+)", text)
+    if not match:
+        raise ValueError(f"contains {text!r}: write 8888 from me, https from anywhere, or 8000-8010 from 10.1.0.0/16")
+    first, last = _port_range(match[1])
+    source = match[2] if match[2] in (ME, ANYWHERE) else _source(match[2])
+    return OpenPorts(first, last, ANYWHERE if source == "0.0.0.0/0" else source)
+
+
+def _port_range(text: str) -> tuple[int, int]:
+    if text in PORT_NAMES:
+        return PORT_NAMES[text], PORT_NAMES[text]
+    match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text)
+    if not match:
+        hint = ini.suggest(text, PORT_NAMES)
+        raise ValueError(f"has {text!r}, which is not a port: a number, first-last, or {', '.join(PORT_NAMES)}.{hint}")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not 1 <= first <= last <= 65535:
+        raise ValueError(f"has {text!r}, which is not a port or a range of them (1 to 65535)")
+    return first, last
+
+
+def _source(text: str) -> str:
+    if text[:1].isdigit():
+        return _network(text, is_only=False)
+    raise ValueError(f"has {text!r}, which is neither me, anywhere nor a network.{ini.suggest(text, (ME, ANYWHERE))}")

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 from orchestrator.config import aws_catalog, ini
+from orchestrator.config.disks import mount_points, volumes
 from orchestrator.config.options import ClusterSettings, Settings
 from orchestrator.config.schema import SettingsReader
 
@@ -34,6 +35,8 @@ def check(reader: SettingsReader, settings: Settings) -> None:
     _region(reader, settings)
     _key_pair(reader)
     _access(reader, settings)
+    _open_ports(reader, settings)
+    _disks(reader, settings)
     _registry(reader, settings)
     # The limits of size, IOPS and throughput depend on the type.
     if reader.is_valid("disk", "type"):
@@ -68,6 +71,39 @@ def _access(reader: SettingsReader, settings: Settings) -> None:
         )
     if settings.aws.security_group_id:
         reader.add_warning("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
+
+
+def _open_ports(reader: SettingsReader, settings: Settings) -> None:
+    if not reader.is_valid("aws", "open_ports"):
+        return
+    if settings.aws.open_ports and settings.aws.security_group_id:
+        complaint = "cannot be done: the group named by security_group_id is not changed; open them in that group"
+        reader.add_problem("aws", "open_ports", complaint)
+    for ports in settings.aws.open_ports:
+        if ports.first <= settings.ssh.port <= ports.last:
+            reader.add_problem("aws", "open_ports", f"contains the SSH port {settings.ssh.port}: that is ssh_from")
+
+
+def _disks(reader: SettingsReader, settings: Settings) -> None:
+    created = [volume for volume in settings.volumes if not volume.is_local]
+    for volume in created[volumes.MAX_VOLUMES :]:
+        reader.add_problem("volumes", volume.name, f"is one too many: a VM has room for {volumes.MAX_VOLUMES} of them")
+    for volume in [volume for volume in settings.volumes if volume.is_local][1:]:
+        reader.add_problem("volumes", volume.name, "is a second line for local disks: one takes them all")
+    for volume in created:
+        if volume.id and settings.cluster.count > 1:
+            reader.add_problem(
+                "volumes", volume.name, f"is one volume, for one VM: [cluster] count is {settings.cluster.count}"
+            )
+    everything: list[mount_points.Mounted] = [*settings.volumes, *settings.file_systems]
+    own = {volume.name for volume in settings.volumes}
+    for shared in settings.file_systems:
+        if shared.name in own:
+            reader.add_problem("file_systems", shared.name, "is the name of a volume as well: choose another")
+    # Each complaint at the line that comes later.
+    for name, complaint in mount_points.conflicts(everything):
+        section = "file_systems" if name not in own else "volumes"
+        reader.add_problem(section, name, complaint)
 
 
 def _registry(reader: SettingsReader, settings: Settings) -> None:

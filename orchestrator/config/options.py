@@ -9,9 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config import aws_value_types
+from orchestrator.config.aws_value_types import OpenPorts
+from orchestrator.config.disks import file_systems, volumes
+from orchestrator.config.disks.file_systems import FileSystem
+from orchestrator.config.disks.volumes import Volume
 from orchestrator.config.schema import (
+    FREE_FORM,
+    NamedLines,
     Secret,
     Tables,
     boolean,
@@ -95,6 +102,9 @@ class AwsSettings:
         "auto",
         aws_value_types.ipv4_networks(),
         "allowed to use SSH: auto (this computer) or 203.0.113.7/32, ...",
+    )
+    open_ports: tuple[OpenPorts, ...] = rare(
+        (), aws_value_types.open_ports(), "further ports: 8888 from me, https from anywhere, 8000-8010 from 10.1.0.0/16"
     )
     label: str = option(
         "aws", text("[A-Za-z0-9_.-]{1,20}", "1 to 20 letters, digits, _ . or -"), "word shown in the prompt"
@@ -216,10 +226,39 @@ TABLES: Tables = {
     "aws": AwsSettings,
     "ssh": SshSettings,
     "disk": DiskSettings,
+    "volumes": FREE_FORM,
+    "file_systems": FREE_FORM,
     "install": InstallSettings,
     "sagemaker": SageMakerSettings,
     "job": JobSettings,
 }
+
+LINES: Mapping[str, NamedLines[Any]] = {
+    "volumes": NamedLines(
+        volumes.parse,
+        "Disks of each VM besides its root disk: NAME = SIZE at FOLDER.",
+        {
+            "data = 500 GiB at /data": "an EBS volume (gp3) on every VM, deleted with it",
+            "data = 2 TiB at /data, io2, 10000 IOPS": "another type; for gp3 also 500 MiB/s",
+            "data = 500 GiB at /data, keep": "kept when the VM is terminated, and attached again at the next launch",
+            "data = 500 GiB at /data, from snap-0123456789abcdef0": "a copy of a snapshot",
+            "data = vol-0123456789abcdef0 at /data": "an existing volume; never deleted, for one VM at a time",
+            "scratch = local at /scratch": "the NVMe disks of types like g5 and i4i; empty again after a stop",
+        },
+    ),
+    "file_systems": NamedLines(
+        file_systems.parse,
+        "Folders that all VMs share: NAME = EFS or FSx for Lustre at FOLDER.",
+        {
+            "shared = efs at /shared": "made with the cluster, deleted with it; billed by what it holds",
+            "shared = efs at /shared, keep": "made with the cluster, kept when that is terminated",
+            "lab = efs fs-0123456789abcdef0 at /lab, read-only": "an existing one; never deleted",
+            "fast = lustre 1200 GiB at /fast": "FSx for Lustre (scratch), billed by its size",
+            "fast = lustre fs-0123456789abcdef0 at /fast": "an existing one; never deleted",
+        },
+    ),
+}
+"""Sections with one line for each thing, under a name that the user chooses."""
 
 
 @dataclass(frozen=True)
@@ -239,5 +278,7 @@ class Settings:
     install: InstallSettings = field(default_factory=InstallSettings)
     job: JobSettings = field(default_factory=JobSettings)
     sagemaker: SageMakerSettings = field(default_factory=SageMakerSettings)
+    volumes: tuple[Volume, ...] = ()
+    file_systems: tuple[FileSystem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     origins: Mapping[tuple[str, str], str] = field(default_factory=dict, repr=False)

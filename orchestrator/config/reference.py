@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.config import legacy
-from orchestrator.config.schema import Option, Tables, options
+from orchestrator.config.schema import NamedLines, Option, Tables, options
 from orchestrator.config.value_types import format_value
 
 _COLUMN = 36
+NO_LINES: Mapping[str, NamedLines[object]] = {}
 
 _TEMPLATE_HEAD = """\
 # Stratus: what to launch, where, and what to run on it.
@@ -51,10 +52,13 @@ new one.
 """
 
 
-def template(tables: Tables, values: Mapping[tuple[str, str], str]) -> str:
+def template(
+    tables: Tables, values: Mapping[tuple[str, str], str], lines: Mapping[str, NamedLines[object]] = NO_LINES
+) -> str:
     """Return a commented config file.
 
     :param values: (section, option) -> text to set it to; essential options are set in any case.
+    :param lines: sections of named lines, which are mentioned only.
     :raises ValueError: for an unknown option, or a text that would not be read back unchanged.
     """
     known = {(section, option.name) for section, table in tables.items() if table for option in options(table)}
@@ -65,7 +69,9 @@ def template(tables: Tables, values: Mapping[tuple[str, str], str]) -> str:
         if text != text.strip() or "\n" in text or " #" in text or " ;" in text:
             raise ValueError(f"{key}: {text!r} does not fit in one line of a config file")
     sections = [(name, table, _shown(name, table, values)) for name, table in tables.items() if table]
-    others = "".join(f"# {f'[{name}]':<34}{_first_line(table)}\n" for name, table, shown in sections if not shown)
+    mentioned = {name: _first_line(table) for name, table, shown in sections if not shown}
+    mentioned |= {name: section.description for name, section in lines.items()}
+    others = "".join(f"# {f'[{name}]':<34}{text}\n" for name, text in mentioned.items())
     body = "".join(_section(name, table, shown, values) for name, table, shown in sections if shown)
     return _TEMPLATE_HEAD + body + (_TEMPLATE_OTHERS + others if others else "")
 
@@ -102,9 +108,16 @@ def _first_line(table: type) -> str:
     return (table.__doc__ or "").splitlines()[0]
 
 
-def page(tables: Tables) -> str:
+def page(tables: Tables, lines: Mapping[str, NamedLines[object]] = NO_LINES) -> str:
     """Return the reference page of config.ini, in Markdown."""
-    return _PAGE_HEAD + sections(tables) + _old_names()
+    named = "".join(_named_lines(name, section) for name, section in lines.items())
+    return _PAGE_HEAD + sections(tables) + named + _old_names()
+
+
+def _named_lines(name: str, section: NamedLines[object]) -> str:
+    rows = "".join(f"| `{_cell(example)}` | {_cell(text)} |\n" for example, text in section.examples.items())
+    head = f"\n## [{name}]\n\n{section.description} One line for each; the names are yours.\n"
+    return f"{head}\n| line | meaning |\n|---|---|\n{rows}"
 
 
 def sections(tables: Tables) -> str:

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from orchestrator.config import ini
 from orchestrator.config.value_types import (
@@ -47,6 +47,7 @@ from orchestrator.core.next_step import Text
 
 __all__ = [
     "FREE_FORM",
+    "NamedLines",
     "Option",
     "Secret",
     "SettingsReader",
@@ -69,11 +70,26 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+R = TypeVar("R", covariant=True)
 
 #: Marks a section whose options may have any name; they are read as text.
 FREE_FORM = None
 
 Tables = Mapping[str, type | None]
+
+
+@dataclass(frozen=True)
+class NamedLines(Generic[R]):
+    """A free-form section whose every line has a name that the user chooses, and one form.
+
+    :param parse: (name, text) -> record; raises ValueError with a message that continues ``[section] name = 'text'``.
+    :param description: one line for the template and the reference page.
+    :param examples: line -> meaning.
+    """
+
+    parse: Callable[[str, str], R]
+    description: str
+    examples: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -159,6 +175,18 @@ class SettingsReader:
         """Return all options of a free-form section, names in their original case."""
         values = (self.document.values[section, name] for name in ini.option_names(self.document, section))
         return {value.name: value.text for value in values}
+
+    def read_lines(self, section: str, lines: NamedLines[T]) -> tuple[T, ...]:
+        """Return the records of a section of named lines, in the file's order; invalid ones are reported."""
+        records: list[T] = []
+        for name, value in self.free_form(section).items():
+            if not self.is_valid(section, name.lower()):
+                continue
+            try:
+                records.append(lines.parse(name, value))
+            except ValueError as error:
+                self.add_problem(section, name.lower(), str(error))
+        return tuple(records)
 
     def is_set(self, section: str, name: str) -> bool:
         """Return True if the file sets this option to a value that is not empty."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from orchestrator.config import checks, ending, ini, legacy, schema
 from orchestrator.config.options import (
+    LINES,
     TABLES,
     AwsSettings,
     ClusterSettings,
@@ -71,6 +72,8 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending:
         install=reader.read_section("install", InstallSettings),
         job=reader.read_section("job", JobSettings),
         sagemaker=reader.read_section("sagemaker", SageMakerSettings),
+        volumes=reader.read_lines("volumes", LINES["volumes"]),
+        file_systems=reader.read_lines("file_systems", LINES["file_systems"]),
     )
     checks.check(reader, settings)
     settings = _absolute(settings, path, env)
@@ -79,6 +82,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending:
         checks.check_files(reader, settings)
     if only_ending:
         known = [(section, name) for section, names in layout.known_options.items() for name in names]
+        known += [key for key in document.values if key[0] in LINES]
         reader.problems = ending.needed_by_ending(document, reader.problems, known)
     # Verbs that need no files launch nothing.
     reader.raise_problems(ending.EXPLANATION if only_ending else "Nothing was launched or changed." if files else "")
@@ -121,6 +125,10 @@ def to_rows(settings: Settings) -> list[tuple[str, str, str, str]]:
 def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
     for section in TABLES:
         record = getattr(settings, section)
+        if section in LINES:
+            for item in record:
+                yield section, item.name, item.text, settings.origins.get((section, item.name), "default")
+            continue
         for field in fields(record):
             value = getattr(record, field.name)
             # Legacy keys are no options: they are listed only when a file sets them.
@@ -136,11 +144,11 @@ def template(values: Mapping[tuple[str, str], str] | None = None) -> str:
     # Imported on use: loading settings does not need it.
     from orchestrator.config import reference
 
-    return reference.template(TABLES, values or {})
+    return reference.template(TABLES, values or {}, LINES)
 
 
 def reference() -> str:
     """Return the page ``docs/reference/config.md``, as ``stratus config reference`` prints it."""
     from orchestrator.config import reference
 
-    return reference.page(TABLES)
+    return reference.page(TABLES, LINES)

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity import offerings, quotas
 from orchestrator.aws.ec2 import instance_types, security_groups
+from orchestrator.aws.ingress.access import PortRange, ssh_access
 from orchestrator.aws.pricing import price_table
 from orchestrator.aws.pricing.break_even import DAYS_PER_YEAR, HOURS_PER_DAY, BreakEven, OwnComputer, Rental, Use
 from orchestrator.aws.sagemaker import quotas as sagemaker_quotas
@@ -54,11 +55,13 @@ class AccessReport:
 
     :param previous_sources: those that were allowed until now.
     :param sources: those that are allowed from now on.
+    :param open_ports: further ports that networks may connect to from now on.
     """
 
     previous_sources: tuple[str, ...]
     sources: tuple[str, ...]
     port: int
+    open_ports: tuple[PortRange, ...] = ()
 
 
 class AccountService:
@@ -142,6 +145,8 @@ class AccountService:
     def refresh_access(self) -> AccessReport:
         """Allow SSH from the networks of ``ssh_from`` only, by default from this computer's current address.
 
+        The ports of ``open_ports`` follow as well: those ``from me`` are opened to the current address.
+
         :raises UsageError: the security group is the user's own, or there is none.
         """
         settings = self.context.settings
@@ -151,9 +156,9 @@ class AccountService:
                 f"{settings.aws.security_group_id} is your own security group: Stratus never changes it",
                 fix="change it in the AWS console, or leave [aws] security_group_id empty: one is then created",
             )
-        access = security_groups.ssh_access(settings, "")
+        access = ssh_access(settings, "")
         previous = security_groups.update_sources(self.context.clients, self.context.cluster_id, access)
-        return AccessReport(previous, access.sources, access.port)
+        return AccessReport(previous, access.sources, access.port, access.open_ports)
 
 
 def _stopped_usd_per_year(disk_usd_per_hour: Decimal | None, use: Use) -> Decimal | None:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.aws.ec2 import key_pairs, network, security_groups
+from orchestrator.aws.ingress.access import ssh_access
+from orchestrator.config import aws_value_types
 from orchestrator.config.settings import SshSettings
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, UsageError
@@ -32,9 +34,7 @@ def rules(user: Ec2User, group: str) -> set[tuple[str, int | None, str]]:
 
 def test_the_group_allows_ssh_from_one_network_and_traffic_within_the_cluster(user: Ec2User) -> None:
     vpc = network.find(user.clients, user.settings.aws).vpc_id
-    group = security_groups.ensure(
-        user.clients, user.cluster_id, security_groups.ssh_access(user.settings, vpc), journal=user.journal
-    )
+    group = security_groups.ensure(user.clients, user.cluster_id, ssh_access(user.settings, vpc), journal=user.journal)
 
     assert rules(user, group) == {("tcp", user.settings.ssh.port, HOME_NETWORK), ("-1", None, group)}
     assert [(entry.kind, entry.outcome) for entry in user.journal.entries()] == [("group", {"id": group})]
@@ -42,25 +42,44 @@ def test_the_group_allows_ssh_from_one_network_and_traffic_within_the_cluster(us
 
 def test_the_group_follows_the_address_and_keeps_rules_of_the_user(user: Ec2User) -> None:
     vpc = network.find(user.clients, user.settings.aws).vpc_id
-    first = security_groups.ensure(
-        user.clients, user.cluster_id, security_groups.ssh_access(user.settings, vpc), journal=user.journal
-    )
+    first = security_groups.ensure(user.clients, user.cluster_id, ssh_access(user.settings, vpc), journal=user.journal)
     user.clients.ec2.authorize_security_group_ingress(
         GroupId=first,
         IpPermissions=[{"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "192.0.2.0/24"}]}],
     )
     before = user.calls["AuthorizeSecurityGroupIngress"]
-    security_groups.ensure(
-        user.clients, user.cluster_id, security_groups.ssh_access(user.settings, vpc), journal=user.journal
-    )
+    security_groups.ensure(user.clients, user.cluster_id, ssh_access(user.settings, vpc), journal=user.journal)
     unchanged = user.calls["AuthorizeSecurityGroupIngress"] - before
     auto = replace(user.settings, aws=replace(user.settings.aws, ssh_from="auto"))
-    moved = security_groups.ssh_access(auto, vpc, find_address=lambda _: "203.0.113.9")
+    moved = ssh_access(auto, vpc, find_address=lambda _: "203.0.113.9")
     second = security_groups.ensure(user.clients, user.cluster_id, moved, journal=user.journal)
 
     assert (first, unchanged) == (second, 0)
     port = user.settings.ssh.port
     assert rules(user, second) == {("tcp", port, "203.0.113.9/32"), ("tcp", 80, "192.0.2.0/24"), ("-1", None, second)}
+
+
+def test_open_ports_follow_the_settings_and_this_computer(user: Ec2User) -> None:
+    vpc = network.find(user.clients, user.settings.aws).vpc_id
+
+    def ensure(ports: str, address: str) -> set[tuple[str, int | None, str]]:
+        opened = replace(user.settings.aws, open_ports=aws_value_types.open_ports().parse(ports) if ports else ())
+        access = ssh_access(replace(user.settings, aws=opened), vpc, find_address=lambda _: address)
+        return rules(user, security_groups.ensure(user.clients, user.cluster_id, access, journal=user.journal))
+
+    closed = ensure("", "203.0.113.7")
+    opened = ensure("8888 from me, https from anywhere, 8000-8010 from 10.1.0.0/16", "203.0.113.7")
+    moved = ensure("8888 from me", "203.0.113.9")
+    group = security_groups.own_groups(user.clients, user.cluster_id)[0]["GroupId"]
+
+    assert opened - closed == {
+        ("tcp", 8888, "203.0.113.7/32"),
+        ("tcp", 443, "0.0.0.0/0"),
+        ("tcp", 8000, "10.1.0.0/16"),
+    }
+    assert moved - closed == {("tcp", 8888, "203.0.113.9/32")}
+    assert ("-1", None, group) in moved
+    assert ensure("", "203.0.113.9") == closed
 
 
 def test_a_group_from_the_settings_is_never_changed(user: Ec2User) -> None:
@@ -69,7 +88,7 @@ def test_a_group_from_the_settings_is_never_changed(user: Ec2User) -> None:
         "GroupId"
     ]
     named = replace(user.settings, aws=replace(user.settings.aws, security_group_id=theirs))
-    access = security_groups.ssh_access(named, vpc, find_address=lambda _: pytest.fail("the address is not needed"))
+    access = ssh_access(named, vpc, find_address=lambda _: pytest.fail("the address is not needed"))
     used = security_groups.ensure(user.clients, user.cluster_id, access, journal=user.journal)
     deleted = security_groups.delete(user.clients, user.cluster_id)
     left = rules(user, theirs)
@@ -122,9 +141,7 @@ def test_a_group_of_another_owner_is_neither_used_nor_deleted(user: Ec2User) -> 
     )["GroupId"]
 
     with pytest.raises(CloudRefused, match="not tagged as this cluster's") as caught:
-        security_groups.ensure(
-            user.clients, user.cluster_id, security_groups.ssh_access(user.settings, vpc), journal=user.journal
-        )
+        security_groups.ensure(user.clients, user.cluster_id, ssh_access(user.settings, vpc), journal=user.journal)
     assert theirs in str(caught.value)
     assert security_groups.delete(user.clients, user.cluster_id) == []
     user.clients.ec2.delete_security_group(GroupId=theirs)

@@ -6,11 +6,12 @@ A security group from the settings is used unchanged, and `guard_groups` adds on
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, errors, identity
+from orchestrator.aws.ingress import rules
+from orchestrator.aws.ingress.access import SshAccess, public_address
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.journal import Journal
@@ -21,66 +22,9 @@ if TYPE_CHECKING:
 
     from orchestrator.config import settings
 
-# Descriptions of the rules in EC2. Existing groups have them: they identify the rules that may be changed.
-SSH_RULE = "stratus: ssh"
-INSIDE_RULE = "stratus: among the cluster's VMs"
-
 GUARD = "-guard"  # ends the names of guard groups
 UNGUARDED = "-unguarded"  # of marks that instances may have no guard group
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
-ADDRESS_TIMEOUT_S = 5
-
-
-def public_address(url: str) -> str:
-    """Return this computer's public IP address as a service on the internet sees it.
-
-    :param url: of the service, which answers with the address as text.
-    :raises StratusError: there was no valid answer.
-    """
-    from urllib.request import urlopen
-
-    try:
-        # 64 bytes hold any address; a proxy's error page is not read to its end.
-        with urlopen(url, timeout=ADDRESS_TIMEOUT_S) as response:
-            return str(ip_address(response.read(64).decode("ascii", "replace").strip()))
-    except (OSError, ValueError) as error:
-        raise StratusError(
-            f"cannot look up the public address of this computer at {url}: {error}",
-            fix="set it in the config: [aws] ssh_from = 203.0.113.7/32",
-        ) from error
-
-
-@dataclass(frozen=True)
-class SshAccess:
-    """Networks that may connect to the instances by SSH.
-
-    :param vpc_id: VPC of the security group.
-    :param port: of the SSH server.
-    :param sources: networks, such as ``203.0.113.7/32``.
-    :param user_group_id: id of a security group of the user, which replaces the cluster's own; empty for none.
-    """
-
-    vpc_id: str
-    port: int
-    sources: tuple[str, ...]
-    user_group_id: str = ""
-
-
-def ssh_access(
-    settings: settings.Settings, vpc_id: str, *, find_address: Callable[[str], str] = public_address
-) -> SshAccess:
-    """Return the SSH access of the settings; ``ssh_from = auto`` allows this computer only.
-
-    :param find_address: returns this computer's public address, given the URL to ask; called only for ``auto``.
-    """
-    group_id, ssh_from = settings.aws.security_group_id, settings.aws.ssh_from
-    if group_id:
-        return SshAccess(vpc_id, settings.ssh.port, (), group_id)
-    parts = [part.strip() for part in ssh_from.split(",") if part.strip()]
-    if ssh_from == "auto":
-        parts = [find_address(settings.aws.address_url)]
-    sources = sorted({str(ip_network(part, strict=False)) for part in parts})
-    return SshAccess(vpc_id, settings.ssh.port, tuple(sources))
 
 
 def ensure(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAccess, *, journal: Journal) -> str:
@@ -107,7 +51,9 @@ def update_sources(clients: client.Clients, cluster_id: identity.ClusterId, acce
     """
     with clients.translate_errors(f"updating security group {cluster_id.resource_name}"):
         groups = [group for group in own_groups(clients, cluster_id) if not _is_auxiliary(group)]
-        before = {source for group in groups for _, source in _ssh_rules(group)}
+        before = {
+            rule.network for group in groups for rule in rules.present(group) if rule.description == rules.SSH_RULE
+        }
         for group in groups:
             _update_rules(clients, group, access)
     if not groups:
@@ -129,7 +75,7 @@ def check(clients: client.Clients, cluster_id: identity.ClusterId, access: SshAc
     if group is None:
         with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be created"):
             dry_run.check(clients.ec2.create_security_group, **request(cluster_id, access.vpc_id))
-    elif missing := _missing_rules(group, access):
+    elif missing := rules.missing(group, access):
         with clients.translate_errors(f"checking that security group {cluster_id.resource_name} can be updated"):
             dry_run.check(clients.ec2.authorize_security_group_ingress, GroupId=group["GroupId"], IpPermissions=missing)
 
@@ -148,15 +94,15 @@ def check_user_group(
     if not groups["SecurityGroups"]:
         return ""
     (group,) = groups["SecurityGroups"]
-    rules = [rule for rule in group.get("IpPermissions", []) if _covers(rule, port)]
+    matches = [rule for rule in group.get("IpPermissions", []) if _covers(rule, port)]
     # Which addresses a prefix list holds is not looked up; a private address is reached by a VPN or from the VPC.
-    is_unknown = settings.ssh.address == "private" or any(rule.get("PrefixListIds") for rule in rules)
-    networks = [ip_network(network, strict=False) for rule in rules for network in _all_networks(rule)]
-    if rules and (is_unknown or any(network.prefixlen == 0 for network in networks)):
+    is_unknown = settings.ssh.address == "private" or any(rule.get("PrefixListIds") for rule in matches)
+    networks = [ip_network(network, strict=False) for rule in matches for network in _all_networks(rule)]
+    if matches and (is_unknown or any(network.prefixlen == 0 for network in networks)):
         return ""
     address = _address_or_nothing(settings, find_address)
     fix = _command_to_allow(clients.region, group_id, port, address)
-    if not rules:
+    if not matches:
         raise UsageError(f"security group {group_id} has no rule for SSH (TCP port {port})", fix=fix)
     if not address or any(ip_address(address) in network for network in networks):
         return ""
@@ -321,73 +267,20 @@ def request(cluster_id: identity.ClusterId, vpc_id: str, suffix: str = "") -> di
     }
 
 
-def _missing_rules(group: SecurityGroupTypeDef, access: SshAccess) -> list[IpPermissionUnionTypeDef]:
-    wanted = {(access.port, source) for source in access.sources}
-    rules = [_ssh_rule(port, source) for port, source in sorted(wanted - _ssh_rules(group))]
-    return rules if _has_inside_rule(group) else [*rules, _inside_rule(group["GroupId"])]
-
-
 def _update_rules(clients: client.Clients, group: SecurityGroupTypeDef, access: SshAccess) -> None:
     """Update the rules of a group: add new ones before removing old ones, so that access is never interrupted."""
-    if missing := _missing_rules(group, access):
+    if missing := rules.missing(group, access):
         _authorize(clients, group["GroupId"], missing)
-    obsolete = _ssh_rules(group) - {(access.port, source) for source in access.sources}
-    if obsolete:
-        rules = [_ssh_rule(port, source) for port, source in sorted(obsolete)]
-        clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=rules)
+    if obsolete := rules.present(group) - rules.wanted(access):
+        clients.ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=rules.permissions(obsolete))
 
 
-def _authorize(clients: client.Clients, group_id: str, rules: Sequence[IpPermissionUnionTypeDef]) -> None:
+def _authorize(clients: client.Clients, group_id: str, missing: Sequence[IpPermissionUnionTypeDef]) -> None:
     try:
-        clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=rules)
+        clients.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=missing)
     except errors.error_types() as error:
         # Another process added a rule since the lookup. One duplicate fails the whole call: add them one by one.
         if errors.code_of(error) != "InvalidPermission.Duplicate":
             raise
-        for rule in rules if len(rules) > 1 else []:
+        for rule in missing if len(missing) > 1 else []:
             _authorize(clients, group_id, [rule])
-
-
-def _ssh_rules(group: SecurityGroupTypeDef) -> set[tuple[int, str]]:
-    """Return port and network of the SSH rules of Stratus; rules with another description are the user's."""
-    return {
-        (rule["FromPort"], source)
-        for rule in group.get("IpPermissions", [])
-        for source in _sources(rule)
-        if rule["IpProtocol"] == "tcp"
-    }
-
-
-def _sources(rule: IpPermissionOutputTypeDef) -> list[str]:
-    sources = [entry["CidrIp"] for entry in rule.get("IpRanges", []) if entry.get("Description") == SSH_RULE]
-    sources += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", []) if entry.get("Description") == SSH_RULE]
-    return sources
-
-
-def _has_inside_rule(group: SecurityGroupTypeDef) -> bool:
-    return any(
-        pair.get("GroupId") == group["GroupId"]
-        for rule in group.get("IpPermissions", [])
-        for pair in rule.get("UserIdGroupPairs", [])
-        if rule["IpProtocol"] == "-1"  # all protocols
-    )
-
-
-def _ssh_rule(port: int, source: str) -> IpPermissionUnionTypeDef:
-    if ip_network(source).version == 4:
-        return {
-            "IpProtocol": "tcp",
-            "FromPort": port,
-            "ToPort": port,
-            "IpRanges": [{"CidrIp": source, "Description": SSH_RULE}],
-        }
-    return {
-        "IpProtocol": "tcp",
-        "FromPort": port,
-        "ToPort": port,
-        "Ipv6Ranges": [{"CidrIpv6": source, "Description": SSH_RULE}],
-    }
-
-
-def _inside_rule(group_id: str) -> IpPermissionUnionTypeDef:
-    return {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id, "Description": INSIDE_RULE}]}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.images import Image
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement, Subnet
+    from orchestrator.aws.ingress.access import PortRange
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class LaunchPlan:
     :param spot_price: current spot price of one instance; None if unknown or on demand.
     :param quota: the vCPU quota that the launch uses; None if it was not looked up.
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
+    :param open_ports: further ports that networks may connect to.
     :param warnings: checks that could not be made, one line each.
     :param replaced: cost of the instance that the only one of this plan replaces.
     :param other_key_names: names of existing instances that another key pair of the cluster opens.
@@ -76,6 +78,7 @@ class LaunchPlan:
     spot_price: price_table.Price | None = None
     quota: QuotaUsage | None = None
     ssh_sources: tuple[str, ...] = ()
+    open_ports: tuple[PortRange, ...] = ()
     warnings: tuple[str, ...] = ()
     replaced: Amount = cost.NOTHING
     is_job_ready: bool = True

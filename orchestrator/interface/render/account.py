@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
+from orchestrator.aws.ingress.access import PortRange
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.next_step import NextStep
@@ -128,8 +129,10 @@ def _offer(offer: Offering) -> Sequence[str]:
 def _(report: AccessReport, _now: datetime) -> Lines:
     now = ", ".join(source.removesuffix("/32") for source in report.sources)
     before = ", ".join(source.removesuffix("/32") for source in report.previous_sources) or "none"
+    ports = ", ".join(f"{item.first}-{item.last} from {item.network.removesuffix('/32')}" for item in report.open_ports)
     return [
-        f"  SSH allowed from {now} ({'unchanged' if report.sources == report.previous_sources else f'was: {before}'})."
+        f"  SSH allowed from {now} ({'unchanged' if report.sources == report.previous_sources else f'was: {before}'}).",
+        *([f"  Ports open: {ports}."] if ports else []),
     ]
 
 
@@ -247,4 +250,10 @@ def _(report: AccessReport) -> Document:
         "before": document(report.previous_sources),
         "now": document(report.sources),
         "port": report.port,
+        "open_ports": document(report.open_ports),
     }
+
+
+@document.register(PortRange)
+def _(ports: PortRange) -> Document:
+    return {"first": ports.first, "last": ports.last, "from": ports.network}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from orchestrator.aws.ingress.access import PortRange
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.readiness import HostStartup
@@ -37,6 +38,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
     table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
     table.append(line(_heading("Access"), access))
+    table += [line(_heading("Ports"), _exposed(ports)) for ports in plan.open_ports]
     table += [line(_heading("VMs"), _existing(plan))] if plan.existing_names else []
     return [*table, *(line(_heading("Note"), warning) for warning in plan.warnings)]
 
@@ -87,6 +89,21 @@ def _access(ssh_from: str) -> str:
         # /0 is the whole internet.
         return "ssh from ANYWHERE"
     return f"ssh from {', '.join(part.removesuffix('/32') for part in ranges)} only"
+
+
+_SERVICES = {80: "http, unencrypted", 443: "https", 8888: "Jupyter: its token is all that protects the VM"}
+
+
+def _exposed(ports: PortRange) -> Text:
+    """Return what opening ports exposes."""
+    numbers = f"{ports.first}" if ports.first == ports.last else f"{ports.first}-{ports.last}"
+    service = f" ({_SERVICES[ports.first]})" if ports.first == ports.last and ports.first in _SERVICES else ""
+    if ports.network == "0.0.0.0/0":
+        rest = ": anyone on the internet reaches what listens there"
+        return line(f"{numbers}{service} open to ", Styled("ANYONE", "bad"), rest)
+    whose = ports.network.removesuffix("/32")
+    reach = "this address reaches" if whose != ports.network else "every computer there reaches"
+    return f"{numbers}{service} open to {whose}: {reach} what listens there"
 
 
 def _price(plan: LaunchPlan) -> Lines:

@@ -14,6 +14,7 @@ import pytest
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.ingress.access import PortRange
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
 from orchestrator.aws.sagemaker.managed import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
@@ -131,7 +132,8 @@ KEYS: dict[type, str] = {
     OwnComputer: "usd watts usd_per_kwh",
     Use: "hours_per_day years",
     Rental: "market usd_per_hour",
-    AccessReport: "before now port",
+    AccessReport: "before now port open_ports",
+    PortRange: "first last from",
     SshConfigReport: "config hosts user_config included",
     Host: "name user address port",
     Problem: "file line what",

@@ -9,6 +9,7 @@ from decimal import Decimal
 from orchestrator.aws.capacity.quotas import QuotaUsage, quota_for
 from orchestrator.aws.ec2.instance_types import InstanceType
 from orchestrator.aws.ec2.instances import Disk
+from orchestrator.aws.ingress.access import PortRange
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
@@ -27,6 +28,17 @@ def test_a_plan_shows_what_it_brings_what_it_costs_and_who_has_access() -> None:
         "  Price  $0.357/h each, disks $0.008/h each  = $0.73/h   (price list of 2026-07, us-west-2)",
         "         at most $5.84 if you forget it (shuts down automatically after 8 h)",
         "  Access ssh from 203.0.113.7 only, host keys pinned",
+    ]
+
+
+def test_a_plan_says_what_open_ports_expose() -> None:
+    ports = (PortRange(8888, 8888, ADDRESS), PortRange(443, 443, "0.0.0.0/0"), PortRange(8000, 8010, "10.1.0.0/16"))
+
+    assert texts(launch.plan(launch_plan(open_ports=ports), image="x", ssh_from=ADDRESS))[-3:] == [
+        "  Ports  8888 (Jupyter: its token is all that protects the VM) open to 203.0.113.7: "
+        "this address reaches what listens there",
+        "  Ports  443 (https) open to ANYONE: anyone on the internet reaches what listens there",
+        "  Ports  8000-8010 open to 10.1.0.0/16: every computer there reaches what listens there",
     ]
 
 

@@ -15,6 +15,7 @@ from orchestrator.aws import client, identity
 from orchestrator.aws.ec2 import instances, key_pairs, security_groups, state_changes, waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ec2.ownership import Ownership
+from orchestrator.aws.ingress.access import ssh_access
 from orchestrator.aws.launch import run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.config.settings import AwsSettings, ClusterSettings, Settings, SshSettings
@@ -62,7 +63,7 @@ class Ec2User:
 
     def create_resources(self, plan: LaunchPlan) -> run_instances.LaunchResources:
         """Create security group and key pair of a launch."""
-        access = security_groups.ssh_access(self.settings, plan.placement.vpc_id)
+        access = ssh_access(self.settings, plan.placement.vpc_id)
         group_id = security_groups.ensure(self.clients, self.cluster_id, access, journal=self.journal)
         key_pairs.ensure(
             self.clients, self.cluster_id, self.key_pair, journal=self.journal, existing_names=plan.existing_names
