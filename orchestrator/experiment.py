@@ -66,7 +66,7 @@ class Experiment:
     ) -> RunRecord:
         """Run the job once, on what the plan launches; every host installs as soon as its own SSH is up."""
         loaded = self.jobs.load_job(job)
-        report, installs = self.cluster.launch_and(plan, self.jobs.installer(loaded))
+        report, installs = self.cluster.launch_and(plan, self.jobs.installer(loaded, plan.count))
         self.jobs.record_install(installs, {}, max((install.seconds for install in installs), default=0.0), loaded)
         if report.failed:
             raise HostsFailed(f"{len(report.failed)} of {plan.count} VMs failed", report.failed)

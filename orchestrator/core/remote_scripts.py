@@ -28,7 +28,7 @@ RUN_SCRIPTS = (
 STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"
 
 _STEP_SCRIPTS = tuple(f"steps/{name}.sh" for name in STEPS.split())
-INSTALL_SCRIPTS = ("install.sh", "parcel.py", "stage.py", "uv_install.py", *_STEP_SCRIPTS)
+INSTALL_SCRIPTS = ("install.sh", "parcel.py", "pieces.py", "peers.py", "stage.py", "uv_install.py", *_STEP_SCRIPTS)
 
 
 @cache

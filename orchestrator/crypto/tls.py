@@ -20,6 +20,9 @@ MEMBER_NAME = "stratus member"
 CERTIFICATE_LIFETIME = timedelta(days=35)
 """Longer than the largest max_hours, 720 h."""
 
+MEMBER_LIFETIME = timedelta(days=1)
+"""Of a certificate for one transfer between hosts."""
+
 
 @dataclass(frozen=True)
 class ClusterTls:
@@ -42,16 +45,57 @@ def generate_cluster_tls(names: Sequence[str], now: datetime) -> ClusterTls:
     :param now: current time, UTC; the certificates are valid from a day before.
     """
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.hashes import SHA256
 
     # P-256: every TLS library in the jobs' images supports it.
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = _add_extensions(_builder(ca_key, CA_NAME, now), [], ca=True).sign(ca_key, SHA256())
-    cert = _add_extensions(_builder(key, MEMBER_NAME, now), names, ca=False).sign(ca_key, SHA256())
+    ca = _sign(_builder(ca_key, CA_NAME, now), [], ca_key, ca=True)
+    cert = _sign(_builder(key, MEMBER_NAME, now), names, ca_key, ca=False)
     return ClusterTls(ca=_pem(ca), cert=_pem(cert), key=_private_pem(key))
 
 
-def _builder(key: EllipticCurvePrivateKey, subject: str, now: datetime) -> x509.CertificateBuilder:
+class MemberCertificates:
+    """Certificate authority of one transfer between hosts, which makes each host a certificate of its own.
+
+    :param now: current time, UTC; the certificates are valid for a day from then, and from a day before.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        self._now = now
+        # In memory only: nobody can become a member later.
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._certificate = _sign(_builder(self._key, CA_NAME, now, MEMBER_LIFETIME), [], self._key, ca=True)
+
+    @property
+    def ca(self) -> str:
+        """The certificate that all members trust, as PEM text."""
+        return _pem(self._certificate)
+
+    def member(self, name: str) -> ClusterTls:
+        """Return the key and the certificate of a host.
+
+        :param name: which its certificate is valid for.
+        """
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(key, MEMBER_NAME, self._now, MEMBER_LIFETIME)
+        # The authority signs, whatever the key of the certificate.
+        return ClusterTls(self.ca, _pem(_sign(builder, [name], self._key, ca=False)), _private_pem(key))
+
+
+def _sign(
+    builder: x509.CertificateBuilder, names: Sequence[str], ca_key: EllipticCurvePrivateKey, *, ca: bool
+) -> x509.Certificate:
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return _add_extensions(builder, names, ca=ca).sign(ca_key, SHA256())
+
+
+def _builder(
+    key: EllipticCurvePrivateKey, subject: str, now: datetime, lifetime: timedelta = CERTIFICATE_LIFETIME
+) -> x509.CertificateBuilder:
     from cryptography import x509
 
     return x509.CertificateBuilder(
@@ -61,7 +105,7 @@ def _builder(key: EllipticCurvePrivateKey, subject: str, now: datetime) -> x509.
         serial_number=x509.random_serial_number(),
         # A day back: the clock of a host may be behind this one.
         not_valid_before=now - timedelta(days=1),
-        not_valid_after=now + CERTIFICATE_LIFETIME,
+        not_valid_after=now + lifetime,
     )
 
 

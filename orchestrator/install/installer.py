@@ -15,6 +15,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, EventHandler, State, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message, NextStep
+from orchestrator.install.fan_out import FanOutOptions, Tree
 from orchestrator.install.parcel import Parcel
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.steps import InstallPlan
@@ -236,6 +237,8 @@ class Installer:
     :param log_folder: folder that gets one full log per host.
     :param timeout_s: seconds after which a host's install counts as failed.
     :param again: installs the same job again.
+    :param host_count: hosts on which it is carried out.
+    :param fan_out: when they pass uploads on to each other.
     """
 
     ssh: SshClient
@@ -244,6 +247,18 @@ class Installer:
     on_event: EventHandler = ignore_event
     timeout_s: float = 1800.0
     again: NextStep = INSTALL
+    host_count: int = 1
+    fan_out: FanOutOptions = field(default_factory=FanOutOptions)
+    _parcels: dict[str, Parcel] = field(init=False, repr=False, compare=False)
+    _trees: dict[str, Tree] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Now, and not by the first of many threads: all hosts share them.
+        uploads, clock, options = self.plan.uploads, self.ssh.clock, self.fan_out
+        parcels = {name: Parcel(upload, self.log_folder) for name, upload in uploads.items()}
+        trees = {name: Tree(name, self.host_count, options, clock, self.on_event) for name in uploads}
+        object.__setattr__(self, "_parcels", parcels)
+        object.__setattr__(self, "_trees", trees)
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -255,10 +270,6 @@ class Installer:
     def _bundle(self) -> bytes:
         # Packed once for all hosts: several threads may compute it, with the same result.
         return remote_scripts.bundle(self.files)
-
-    @cached_property
-    def _parcels(self) -> dict[str, Parcel]:
-        return {name: Parcel(upload, self.log_folder) for name, upload in self.plan.uploads.items()}
 
     def __call__(self, host: Host) -> HostInstall:
         """Install on one host.
@@ -279,11 +290,21 @@ class Installer:
         # Appended: a second install must not erase why the first one failed.
         with log.open("a", encoding="utf-8") as file:
             parser = OutputParser(host.name, clock, self.on_event, lambda line: _write_line(file, line))
-            status = run(host, parser)
+            try:
+                status = run(host, parser)
+            except BaseException:
+                self._leave(host)
+                raise
         if status != 0:
+            self._leave(host)
             raise _install_error(host, parser, status, self._worded(parser.fix), log)
         seconds = clock.monotonic() - started_at
         return HostInstall(host.name, tuple(parser.results), seconds, parser.image, tuple(parser.missing))
+
+    def _leave(self, host: Host) -> None:
+        """Let no other host get data from one whose install has failed."""
+        for tree in self._trees.values():
+            tree.leave(host)
 
     def _worded(self, advice: str) -> Message:
         """Return a host's advice with the verbs in it as hints, which are worded where they are printed."""
@@ -297,7 +318,7 @@ class Installer:
 
     def requests(self, host: Host) -> HostRequests:
         """Return what answers the requests of one host."""
-        return HostRequests(host.name, self._parcels, self.plan.login, self.ssh.clock, self.on_event)
+        return HostRequests(host, self._parcels, self._trees, self.plan.login, self.ssh.clock, self.on_event)
 
     def _run(self, host: Host, parser: OutputParser) -> int:
         return self.ssh.stream(

@@ -59,21 +59,20 @@ class JobInstalls:
         started_at = clock.monotonic()
         for line in missing_needs(job):
             self.on_event(Event("", "install", "warning", text=line))
-        installer = self.installer(job)
+        installer = self.installer(job, len(hosts))
         outcomes = parallel.for_each(hosts, lambda host: installer(self.source.ready(host)), clock=clock)
         # After the last host: its work for all of them (tags) is one API call then, not one per host.
         self.source.all_ready()
         report = self.record(job, outcomes.successful_values(), outcomes.errors, clock.monotonic() - started_at)
         return replace(report, job=self._job_argument(job))
 
-    def installer(self, job: JobSpec) -> Installer:
-        """Return the installer of a job, for one host at a time."""
+    def installer(self, job: JobSpec, host_count: int) -> Installer:
+        """Return the installer of a job on so many hosts, for one host at a time."""
         options = self.settings.install
         login = self.registry_login(options, steps.images_to_pull(job, options))
         plan = steps.install_plan(self.allowing(job), options, login, hashes_folder=self._hashes_folder)
-        return replace(
-            self._plan_installer(plan, self.logs_folder()), on_event=self.on_event, again=self._install_step(job)
-        )
+        installer = self._plan_installer(plan, self.logs_folder())
+        return replace(installer, on_event=self.on_event, again=self._install_step(job), host_count=host_count)
 
     def record(
         self, job: JobSpec, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
@@ -90,7 +89,7 @@ class JobInstalls:
         :param folder: of the run.
         :raises HostsFailed: it could not be installed on all of them.
         """
-        if missing := self._missing(self._checker(job, folder), hosts):
+        if missing := self._missing(self._checker(job, folder, hosts), hosts):
             self._install_missing(job, hosts, missing)
 
     def prepare_start(self, job: JobSpec, hosts: Sequence[Host], folder: Path, files: RunFiles) -> LineStreams:
@@ -100,7 +99,7 @@ class JobInstalls:
         :param files: of the run.
         :raises HostsFailed: it could not be prepared on all of them.
         """
-        checker = self._checker(job, folder)
+        checker = self._checker(job, folder, hosts)
 
         def prepare() -> tuple[LineStreams, dict[str, tuple[str, ...]]]:
             streams = LineStreams()
@@ -115,13 +114,14 @@ class JobInstalls:
         errors = {name: HostError(f"no {', '.join(steps)} here", where=name) for name, steps in missing.items()}
         raise HostsFailed(f"{job.name} is not installed on {len(missing)} of {len(hosts)} VMs", errors)
 
-    def _checker(self, job: JobSpec, folder: Path) -> Installer:
-        """Return the installer of what a run begins with.
+    def _checker(self, job: JobSpec, folder: Path, hosts: Sequence[Host]) -> Installer:
+        """Return the installer of what a run begins with on these hosts.
 
         :param folder: of the run.
         """
         plan = steps.run_plan(self.allowing(job), self.settings.install, hashes_folder=self._hashes_folder)
-        return replace(self._plan_installer(plan, folder / "logs"), on_event=only_waiting(self.on_event))
+        installer = self._plan_installer(plan, folder / "logs")
+        return replace(installer, on_event=only_waiting(self.on_event), host_count=len(hosts))
 
     def _missing(
         self, check: Callable[[Host], HostInstall], hosts: Sequence[Host], streams: LineStreams | None = None

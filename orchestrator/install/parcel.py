@@ -6,6 +6,7 @@ Each chunk is compressed once for all hosts, into a temporary file; what cannot 
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import tempfile
 import threading
@@ -16,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+from orchestrator.core.errors import HostError
 from orchestrator.install.upload import Upload, UploadFile
 
 CHUNK_BYTES = 1 << 20
@@ -77,9 +79,13 @@ class Chunk:
 
 def chunks(files: Iterable[UploadFile]) -> Iterator[Chunk]:
     """Yield the content of files in chunks, in their order; equal contents once."""
+    return _packed(_pieces(files))
+
+
+def _packed(parts: Iterable[Piece]) -> Iterator[Chunk]:
     pieces: list[Piece] = []
     size_bytes = 0
-    for piece in _pieces(files):
+    for piece in parts:
         if pieces and size_bytes + piece.size_bytes > SMALL_BYTES:
             yield Chunk(tuple(pieces))
             pieces, size_bytes = [], 0
@@ -164,6 +170,9 @@ class Parcel:
     def __init__(self, upload: Upload, folder: Path) -> None:
         self.upload = upload
         self._spool = Spool(folder)
+        # Digest of a large file -> those of its pieces.
+        self._tables: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     @cached_property
     def listing(self) -> bytes:
@@ -181,8 +190,55 @@ class Parcel:
         :param bitmap: of the files that it lacks, as remote/parcel.py writes it.
         :raises ValueError: it is none.
         """
+        return list(chunks(self.requested_files(bitmap)))
+
+    def requested_files(self, bitmap: str) -> list[UploadFile]:
+        """Return the files that a host requests, in the order of the list.
+
+        :raises ValueError: it is no bitmap.
+        """
         bits = base64.b64decode(bitmap, validate=True)
-        return list(chunks(file for number, file in enumerate(self.upload.files) if _is_set(bits, number)))
+        return [file for number, file in enumerate(self.upload.files) if _is_set(bits, number)]
+
+    @cached_property
+    def pieces(self) -> list[Piece]:
+        """All contents in pieces, as remote/pieces.py numbers them."""
+        return list(_pieces(self.upload.files))
+
+    def requested_pieces(self, bitmap: str) -> list[Piece]:
+        """Return the pieces that a host requests.
+
+        :raises ValueError: it is no bitmap.
+        """
+        bits = base64.b64decode(bitmap, validate=True)
+        return [
+            piece for piece, number in zip(self.pieces, range(8 * len(bits)), strict=False) if _is_set(bits, number)
+        ]
+
+    def piece_digests(self, files: Iterable[UploadFile]) -> bytes:
+        """Return the digests of the pieces of those files that have several, as remote/pieces.py reads them.
+
+        :raises HostError: a file has changed since the list was made.
+        """
+        large = {file.digest: file for file in files if not file.link and file.size_bytes > CHUNK_BYTES}
+        return b"".join(self._table(file) for file in large.values())
+
+    def _table(self, file: UploadFile) -> bytes:
+        # One at a time: hosts that come together would all compute it.
+        with self._lock:
+            if file.digest not in self._tables:
+                pieces = _pieces([file])
+                self._tables[file.digest] = b"".join(hashlib.sha256(piece.read()).digest() for piece in pieces)
+                # Otherwise pieces of one version would be kept under the digest of another.
+                status = file.path.stat()
+                if (status.st_size, status.st_mtime_ns) != (file.size_bytes, file.mtime_ns):
+                    raise HostError(f"{file.name} has changed since its upload began", fix="upload it again")
+            return self._tables[file.digest]
+
+    @staticmethod
+    def chunks_of(pieces: Iterable[Piece]) -> list[Chunk]:
+        """Return pieces in the chunks in which they are sent."""
+        return list(_packed(pieces))
 
     def frame(self, chunk: Chunk) -> bytes:
         """Return a chunk as it is sent."""

@@ -5,9 +5,10 @@
 It requests the list of files (@@want NAME: a line with a length, then that many bytes, deflated: six fields per file,
 each ended by NUL: name, SHA-256, size, mode, time of change in ns, target if it is a link), then the contents that
 are missing (@@missing NAME BITMAP), which arrive in the order of the list as one stream in chunks: each
-a line "LENGTH raw" or "LENGTH zlib" and that many bytes. A content is known by its SHA-256. It is taken from DEST as
-it is, from an interrupted upload, or from another upload's folder. Needs Python 3.9 and its standard library only, of
-which it imports what starts quickly: it runs on every host before every run of changed code.
+a line "LENGTH raw" or "LENGTH zlib" and that many bytes; large uploads are received by pieces.py instead. A content is
+known by its SHA-256. It is taken from DEST as it is, from an interrupted upload, or from another upload's folder. Needs
+Python 3.9 and its standard library only, of which it imports what starts quickly: it runs on every host before every
+run of changed code.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Stream:
     def __init__(self, source: BinaryIO) -> None:
         self.source = source
         self.rest = memoryview(b"")
+        # Line that was read before its turn.
+        self.first: list[bytes] = []
 
     def exactly(self, size: int) -> bytes:
         """Return that many bytes of the source."""
@@ -92,7 +95,7 @@ class Stream:
 
     def line(self) -> list[bytes]:
         """Return the fields of a line of the source."""
-        fields = self.source.readline(64).split()
+        fields = self.source.readline(256).split()
         if not fields:
             raise Problem("the upload was interrupted; files that have arrived are kept for the next one")
         return fields
@@ -101,7 +104,8 @@ class Stream:
         """Yield the next bytes of the contents."""
         while size:
             if not self.rest:
-                length, form = self.line()
+                length, form = self.first or self.line()
+                self.first = []
                 data = self.exactly(int(length))
                 self.rest = memoryview(zlib.decompress(data) if form == b"zlib" else data)
             block, self.rest = self.rest[:size], self.rest[size:]
@@ -332,10 +336,34 @@ def receive(name: str, dest: str, source: BinaryIO) -> None:
     files = [File(*fields) for fields in records(zlib.decompress(stream.exactly(int(stream.line()[0]))))]
     parcel = Parcel(name, dest, files, Index(os.path.join(os.environ["STRATUS_ROOT"], "state")))
     parcel.open_folder()
-    if lacking := parcel.take_present():
+    lacking = parcel.take_present()
+    if lacking:
         print(f"@@missing {name} {bitmap(lacking)}", flush=True)
-        parcel.receive(lacking, stream)
+    if any(files[number].size for number in lacking):
+        stream.first = stream.line()
+    if stream.first[:1] == [b"pieces"]:
+        receive_pieces(parcel, lacking, stream)
+        return
+    parcel.receive(lacking, stream)
     parcel.finish()
+
+
+def receive_pieces(parcel: Parcel, lacking: list[int], stream: Stream) -> None:
+    """Bring a folder up to date that lacks much."""
+    # Here: their imports take longer than a small upload.
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import pieces
+
+    sizes, stream.first = stream.first[1:], []
+    try:
+        receiver = pieces.receive(parcel, lacking, stream, sizes)
+    except pieces.Refused as error:
+        raise Problem(f"{error}; upload it again") from None
+    for file in (parcel.files[number] for number in lacking):
+        if receiver.holders[file.digest] != file.name:
+            copy(os.path.join(parcel.new, receiver.holders[file.digest]), os.path.join(parcel.new, file.name))
+    parcel.finish()
+    receiver.finish()
 
 
 def main(name: str, dest: str) -> int:

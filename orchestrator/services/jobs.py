@@ -111,12 +111,13 @@ class JobService:
         """
         return self.installs.install(self.load_job(folder), self.source.hosts(names))
 
-    def installer(self, job: spec.JobSpec | None = None) -> Installer:
+    def installer(self, job: spec.JobSpec | None = None, host_count: int = 1) -> Installer:
         """Return the installer of a job, for one host at a time.
 
         :param job: the one in the settings when None.
+        :param host_count: hosts that it will be used for: they pass on large uploads to each other.
         """
-        return self.installs.installer(job or self.load_job())
+        return self.installs.installer(job or self.load_job(), host_count)
 
     def record_install(
         self,

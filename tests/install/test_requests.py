@@ -9,16 +9,19 @@ import pytest
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event
+from orchestrator.core.host import Host
 from orchestrator.install.parcel import Parcel
 from orchestrator.install.requests import HostRequests, UploadProgress
 from orchestrator.install.upload import scan
+
+HOST = Host("ml-0", "192.0.2.1", "10.0.0.1", 22, "ubuntu", Path("key"), "", "i-0")
 
 
 def requests(folder: Path) -> HostRequests:
     """Return the requests of a host whose install has one upload."""
     (folder / "a").write_text("content")
     parcel = Parcel(scan("job.code", folder, "x"), folder)
-    return HostRequests("ml-0", {"job.code": parcel}, None, Clock(monotonic=lambda: 0.0), lambda event: None)
+    return HostRequests(HOST, {"job.code": parcel}, {}, None, Clock(monotonic=lambda: 0.0), lambda event: None)
 
 
 @pytest.mark.parametrize(

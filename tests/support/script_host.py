@@ -11,11 +11,13 @@ from pathlib import Path
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.clock import REAL_CLOCK
+from orchestrator.core.host import Host
 from orchestrator.install.parcel import Parcel
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.upload import Upload
 
 TIMEOUT_S = 60
+HOST = Host("vm", "127.0.0.1", "127.0.0.1", 22, "ubuntu", Path("key"), "", "i-0")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class ScriptHost:
             process.stdin.flush()
             lines = []
             parcels = {upload.name: Parcel(upload, self.home.parent)} if upload else {}
-            requests = HostRequests("vm", parcels, None, REAL_CLOCK, lambda event: None)
+            requests = HostRequests(HOST, parcels, {}, None, REAL_CLOCK, lambda event: None)
             for line in process.stdout:
                 lines.append(line.decode().rstrip("\n"))
                 if upload:

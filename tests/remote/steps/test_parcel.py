@@ -15,7 +15,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.install.parcel import Parcel
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.upload import Upload, scan
-from tests.support.script_host import TIMEOUT_S, ScriptHost, states
+from tests.support.script_host import HOST, TIMEOUT_S, ScriptHost, states
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_vm_without_python_is_named_with_a_fix(vm: ScriptHost, source: Path, t
 def test_requests_of_a_real_host_are_answered_once(vm: ScriptHost, source: Path) -> None:
     """A host that repeats a request gets nothing."""
     upload = scan("job.code", source, "jobs/job")
-    requests = HostRequests("vm", {upload.name: Parcel(upload, vm.home)}, None, REAL_CLOCK, lambda event: None)
+    requests = HostRequests(HOST, {upload.name: Parcel(upload, vm.home)}, {}, None, REAL_CLOCK, lambda event: None)
     assert requests.respond("@@want job.code")
     with pytest.raises(Exception, match="not part of the install"):
         requests.respond("@@want job.code")
