@@ -63,7 +63,7 @@ class MemberCertificates:
         from cryptography.hazmat.primitives.asymmetric import ec
 
         self._now = now
-        # In memory only: nobody can become a member later.
+        # In memory only: nothing can become a member later.
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._certificate = _sign(_builder(self._key, CA_NAME, now, MEMBER_LIFETIME), [], self._key, ca=True)
 

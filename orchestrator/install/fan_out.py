@@ -185,7 +185,7 @@ class Tree:
                 )
         reason = _REASONS.get(why, "no data")
         text = f"{node.host.name} does not get {self.name} from {source.host.name} any more: {reason}"
-        # One that has everything stops serving when nobody came for a while.
+        # One that has everything stops serving when no host came for a while.
         return "" if source.is_complete and why != "wrong" else text
 
     def _choose(self, node: Node) -> Node | None:

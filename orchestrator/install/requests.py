@@ -138,8 +138,8 @@ class HostRequests:
         if self.large[name] is None:
             self.large[name] = UploadProgress(self.host.name, size_bytes, self.clock, self.on_event)
         if source := tree.source(self.host, int(port), lost, why):
-            words = ("peer", source.name, source.private_address, tree.port_of(source), certificate_name(source))
-            return iter([(" ".join(map(str, words)) + "\n").encode()])
+            fields = ("peer", source.name, source.private_address, tree.port_of(source), certificate_name(source))
+            return iter([(" ".join(map(str, fields)) + "\n").encode()])
         # Twice at most: a host that has received everything could lose it all once.
         self.sent_bytes += size_bytes
         if self.sent_bytes > 2 * sum(piece.size_bytes for parcel in self.parcels.values() for piece in parcel.pieces):

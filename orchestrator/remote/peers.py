@@ -174,7 +174,7 @@ class Server:
         self._lock = threading.Lock()
 
     def run(self, listener: socket.socket, pipe: int) -> None:
-        """Serve until the upload has ended, and nobody has connected for a while.
+        """Serve until the upload has ended, and no host has connected for a while.
 
         :param pipe: numbers of pieces, as they arrive; its end is that of the upload.
         """

@@ -5,7 +5,7 @@ empty: there are none) and B bytes of digests: SHA-256 of each piece of those re
 host then asks where to get what it lacks: "@@lacks NAME PORT LOST WHY BITMAP" (its own port for other hosts, or 0; the
 host that it got pieces from until now, and why it leaves that, or "-"). The answer is a line: "client", followed by
 chunks as in parcel.py, or "peer NAME ADDRESS PORT CERTIFICATE" (the name in its certificate). The host reports its
-progress, "@@have NAME BYTES", to which "move" may come as an answer: leave that host. Whoever sends a piece, it is kept
+progress, "@@have NAME BYTES", to which "move" may come as an answer: leave that host. A piece of any sender is kept
 only if it has the client's digest.
 """
 
