@@ -57,7 +57,7 @@ API: dict[type, list[str]] = {
         "follow(run_id, *, on_line, on_hosts)",
         "history()",
         "install(names=(), *, folder=None)",
-        "installer(job=None)",
+        "installer(job=None, host_count=1)",
         "load_job(folder=None)",
         "logs(run_id='', *, host='', follow=False)",
         "not_fetched(instance_ids)",
