@@ -29,7 +29,7 @@ from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
 from localcloud.hosts.interface import Closable, HostControl
 from localcloud.sagemaker import dispatch
-from localcloud.sagemaker.hosting.servers import Site
+from localcloud.sagemaker.hosting.interface import Site
 from localcloud.sagemaker.runs.execution import Executor
 from localcloud.scenarios.scenario import Scenario
 
@@ -54,7 +54,7 @@ class CloudParts:
     :param open_unresponsive_port: see ``localcloud.hosts.interface.HostSite``.
     :param jobs: executes SageMaker's training jobs.
     :param call: makes the calls of schedules.
-    :param models: where SageMaker's models are served; None for nowhere.
+    :param models: where SageMaker's models are served.
     """
 
     environment: CloudEnvironment
@@ -65,7 +65,7 @@ class CloudParts:
     open_unresponsive_port: Callable[[str, int, bool], Closable]
     jobs: Executor
     call: Caller
-    models: Site | None = None
+    models: Site
 
 
 @dataclass
@@ -120,6 +120,7 @@ class Cloud:
         application = wsgi.serve_json(application, own_services, authorize)
         application = aws_ecr.serve(application, self.ecr, check_permission)
         application = dispatch.serve(application, self.sagemaker.dispatch, check_permission)
+        application = self.sagemaker.autoscaling.serve(application, check_permission)
         application = self.schedules.serve(application, check_permission)
         application = api_calls.fail_before_applying(application, environment.clock)
         application = api_calls.fail_after_applying(application)

@@ -11,12 +11,14 @@ from localcloud.core.home import Home
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.hosts.process import visible_paths
 from localcloud.hosts.process.disk import network_variables
+from localcloud.sagemaker.autoscaling import Autoscaling
 from localcloud.sagemaker.containers.engine import ContainerEngine
 from localcloud.sagemaker.containers.image import Images
 from localcloud.sagemaker.containers.namespaces import Namespaces
 from localcloud.sagemaker.dispatch import SageMaker
 from localcloud.sagemaker.hosting.api import Hosting
-from localcloud.sagemaker.hosting.servers import Site
+from localcloud.sagemaker.hosting.interface import Site
+from localcloud.sagemaker.hosting.servers import ProcessSite
 from localcloud.sagemaker.runs.execution import Executor
 from localcloud.sagemaker.runs.process_runs import ProcessExecutor
 from localcloud.sagemaker.training.api import TrainingApi
@@ -31,35 +33,37 @@ class SageMakerParts:
 
     dispatch: SageMaker
     training: TrainingApi
-    hosting: Hosting | None = None
+    tuning: TuningApi
+    hosting: Hosting
+    autoscaling: Autoscaling
 
     def close(self) -> None:
         """End every job and endpoint."""
-        if self.hosting is not None:
-            self.hosting.close()
+        self.hosting.close()
         self.training.lifecycle.close()
 
 
-def build(environment: CloudEnvironment, executor: Executor, site: Site | None = None) -> SageMakerParts:
+def build(environment: CloudEnvironment, executor: Executor, site: Site) -> SageMakerParts:
     """Build the SageMaker of a cloud.
 
-    :param site: where models are served; None leaves hosting to moto's records.
+    :param site: where models are served.
     """
     dispatch = SageMaker()
     training = TrainingApi(TrainingLifecycle(environment, executor))
     dispatch.add(training.actions)
-    dispatch.add(TuningApi(TuningController(training)).actions)
-    if site is None:
-        return SageMakerParts(dispatch, training)
+    tuning = TuningApi(TuningController(training))
+    dispatch.add(tuning.actions)
     hosting = Hosting(environment, site)
     dispatch.add(hosting.actions)
     dispatch.runtime = hosting.runtime
-    return SageMakerParts(dispatch, training, hosting)
+    autoscaling = Autoscaling(hosting.endpoints, hosting.queue)
+    hosting.endpoints.is_scaled = autoscaling.is_scaled
+    return SageMakerParts(dispatch, training, tuning, hosting, autoscaling)
 
 
-def model_site(executor: ProcessExecutor, home: Home) -> Site:
+def model_site(executor: ProcessExecutor, home: Home) -> ProcessSite:
     """Return the place where models are served: as processes, beside those of the training jobs."""
-    return Site(
+    return ProcessSite(
         executor.environment,
         executor.engine,
         home.jobs_folder / "models",

@@ -17,6 +17,7 @@ class StateDurations:
     :param checks_s: from running to status checks that are ``ok``.
     :param job_start_s: from a job's creation to its instances.
     :param job_grace_s: from SIGTERM to SIGKILL when a job is stopped.
+    :param minute_s: a minute of the metrics and cooldowns of autoscaling.
     """
 
     pending_s: float = 1.0
@@ -26,6 +27,7 @@ class StateDurations:
     checks_s: float = 1.0
     job_start_s: float = 0.2
     job_grace_s: float = 5.0
+    minute_s: float = 1.0
 
     @classmethod
     def real(cls) -> StateDurations:
@@ -42,6 +44,7 @@ class StateDurations:
             checks_s=120.0,
             job_start_s=90.0,
             job_grace_s=120.0,
+            minute_s=60.0,
         )
 
 

@@ -29,6 +29,7 @@ from localcloud.core.errors import LocalCloudError
 from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection.api_calls import DELAY, CallRecord, ConnectionDropped
 from localcloud.hosts.simulated import ShutdownReader, SimulatedHosts
+from localcloud.sagemaker.hosting.simulated import SimulatedSite
 from localcloud.sagemaker.runs.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
@@ -167,7 +168,11 @@ class InMemoryCloud:
 
     def live_managed(self) -> list[LiveManaged]:
         """Return the jobs, warm pools and endpoints of SageMaker that bill now, of all owners."""
-        return managed.live(list(self._cloud.sagemaker.training.jobs.values()))
+        return managed.live(self._cloud.sagemaker)
+
+    def schedules(self) -> list[str]:
+        """Return the names of the schedules of EventBridge Scheduler, of all owners."""
+        return managed.schedules()
 
     def max_live_instances(self, owner: str | None = None) -> int:
         """Return the largest number of instances that existed at once; those shutting down do not count.
@@ -208,10 +213,18 @@ class InMemoryCloud:
             return self.hosts
 
         specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
-        self.jobs = SimulatedExecutor(environment)
+        self.jobs, self.models = SimulatedExecutor(environment), SimulatedSite(environment)
         call = in_process_caller(self._send, self.clock)
         parts = CloudParts(
-            environment, AddressBlock(0), make_hosts, specs, lambda _: b"", lambda *_: _NoPort(), self.jobs, call
+            environment,
+            AddressBlock(0),
+            make_hosts,
+            specs,
+            lambda _: b"",
+            lambda *_: _NoPort(),
+            self.jobs,
+            call,
+            self.models,
         )
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change.append(self._count)

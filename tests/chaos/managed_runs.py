@@ -1,4 +1,4 @@
-"""Random lives with SageMaker in virtual time: training jobs, warm pools, endpoints, faults, crashes; nothing is left.
+"""Random lives with SageMaker in virtual time: jobs, warm pools, endpoints, faults, crashes; nothing is left.
 
 A life is drawn from its seed: verbs, failing calls, and a crash or Ctrl-C at a boundary of a call. At the end
 TerminateAll runs until nothing fails any more; what then still bills, or was touched although it is another owner's,
@@ -7,7 +7,6 @@ is a violation, and so is anything that bills and has no entry in the journal. s
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import shutil
@@ -18,14 +17,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localcloud.sagemaker.training.record import TrainingJob
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from localcloud.simulation.cloud import ClientCrash, InMemoryCloud
+from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
+from orchestrator.aws.sagemaker.hosting.requests import MODES, Fleet
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal
+from orchestrator.services import tuning
 from orchestrator.services.hosting.planning import DeployChoices
+from orchestrator.services.hosting.transforms import TransformChoices
 from orchestrator.services.sagemaker import TrainingChoices
+from orchestrator.services.tuning import TuningChoices
 from orchestrator.session import Session
+from tests.chaos import managed_colleague
 from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 from tests.support.jobs.served_job import RUN_ID, write_job, write_run
 
@@ -50,9 +56,19 @@ CALLS = (
     "CreateEndpointConfig",
     "CreateEndpoint",
     "DescribeEndpoint",
+    "UpdateEndpoint",
     "DeleteEndpoint",
     "ListEndpoints",
     "ListTags",
+    "CreateHyperParameterTuningJob",
+    "StopHyperParameterTuningJob",
+    "CreateTransformJob",
+    "DescribeTransformJob",
+    "StopTransformJob",
+    "CreateSchedule",
+    "DeleteSchedule",
+    "RegisterScalableTarget",
+    "PutScalingPolicy",
 )
 """API calls that fail, or around which a life is interrupted."""
 
@@ -60,9 +76,8 @@ CODES = ("ThrottlingException", "InternalFailure", "ResourceLimitExceeded", "Acc
 QUIET_S = 3600.0
 """Every fault is over by then."""
 
-IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/any:1"
-ROLE = "stratus-sagemaker-ml-us-west-2"
-FOREIGN = {"stratus:cluster": "ml", "stratus:owner": "arn:aws:iam::123456789012:user/colleague"}
+METRICS = "[metrics]\nloss = loss=([0-9.]+)\n"
+DATA = "rows"
 
 
 @dataclass
@@ -80,11 +95,12 @@ class Life:
 
     def __post_init__(self) -> None:
         self.chance = random.Random(f"managed/{self.seed}")
-        job = write_job(self.folder / "line", "multi = python train.py\n")
+        job = write_job(self.folder / "line", f"multi = python train.py\n{METRICS}")
         config = self.folder / "config.ini"
         minutes = self.chance.choice((0, 0, 30))
         # Without a role in the config, SageMaker is asked only for what the journal names.
-        role = f"role = {self._role()}" if self.chance.random() < 0.3 else f"# {self._role()}"
+        arn = managed_colleague.role(self.cloud)
+        role = f"role = {arn}" if self.chance.random() < 0.3 else f"# {arn}"
         config.write_text(CONFIG.format(role=role, job=job, keep_alive_minutes=minutes))
         self.computer = VirtualComputer(
             self.cloud, self.folder / "home", config, random.Random(f"computer/{self.seed}")
@@ -97,19 +113,12 @@ class Life:
             self.chance.randint(1, 40),
         )
 
-    def _role(self) -> str:
-        iam = self.cloud.session().client("iam")
-        statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        arn: str = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-        return arn
-
     def live(self) -> list[str]:
         """Return what bills, of the user."""
         return [
             f"{item.kind} {item.name}"
             for item in self.cloud.live_managed()
-            if item.tags.get("stratus:owner") != FOREIGN["stratus:owner"]
+            if item.tags.get("stratus:owner") != managed_colleague.OWNER
         ]
 
     def foreign(self) -> list[str]:
@@ -117,12 +126,15 @@ class Life:
         return [
             f"{item.kind} {item.name}"
             for item in self.cloud.live_managed()
-            if item.tags.get("stratus:owner") == FOREIGN["stratus:owner"]
-        ]
+            if item.tags.get("stratus:owner") == managed_colleague.OWNER
+        ] + [name for name in self.cloud.schedules() if "theirs" in name]
 
     def execute(self) -> None:
         """Live the life, then end everything."""
-        self._create_foreign()
+        self.cloud.jobs.behavior = self._behavior
+        managed_colleague.create(self.cloud)
+        self.cloud.models.is_healthy = lambda _: self.chance.random() < 0.8
+        self._put_data()
         foreign = self.foreign()
         self.cloud.play(Scenario(self.seed, tuple(self._faults())))
         self.cloud.on_call_boundary = self._boundary
@@ -134,17 +146,17 @@ class Life:
         if self.foreign() != foreign:
             self.violations.append(f"of another owner there were {foreign}, now {self.foreign()}")
 
-    def _create_foreign(self) -> None:
-        sagemaker = self.cloud.session().client("sagemaker", region_name="us-west-2")
-        tags = [{"Key": key, "Value": value} for key, value in FOREIGN.items()]
-        sagemaker.create_model(ModelName="theirs", PrimaryContainer={"Image": IMAGE}, ExecutionRoleArn=self._any_role())
-        variant = {"VariantName": "a", "ModelName": "theirs", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-        sagemaker.create_endpoint_config(EndpointConfigName="theirs", ProductionVariants=[variant])
-        sagemaker.create_endpoint(EndpointName="stratus-ml-theirs", EndpointConfigName="theirs", Tags=tags)
+    def _put_data(self) -> None:
+        s3 = self.cloud.session().client("s3", region_name="us-west-2")
+        s3.create_bucket(Bucket=DATA, CreateBucketConfiguration={"LocationConstraint": "us-west-2"})
+        s3.put_object(Bucket=DATA, Key="rows/a.csv", Body=b"1\n2\n")
 
-    def _any_role(self) -> str:
-        role: str = self.cloud.session().client("iam").get_role(RoleName=ROLE)["Role"]["Arn"]
-        return role
+    def _behavior(self, job: TrainingJob) -> tuple[float, int]:
+        if "theirs" in job.name:
+            # Longer than any life.
+            return 20 * 86400.0, 0
+        chance = random.Random(f"{self.seed}/{job.name}")
+        return chance.choice((30.0, 4000.0, 20_000.0)), chance.choice((0, 0, 1))
 
     def _faults(self) -> list[Fault]:
         faults = []
@@ -178,15 +190,35 @@ class Life:
         return session
 
     def _train(self, session: Session) -> None:
-        seconds, code = self.chance.choice((30.0, 4000.0, 20_000.0)), self.chance.choice((0, 0, 1))
-        self.cloud.jobs.behavior = lambda _: (seconds, code)
         count, is_spot = self.chance.choice((1, 2)), self.chance.random() < 0.3
         session.sagemaker.start(session.sagemaker.plan(TrainingChoices(count=count, is_spot=is_spot)))
 
+    def _tune(self, session: Session) -> None:
+        ranges = "lr=0.1,0.2"
+        values = tuning.planned_values(ranges)
+        definition = session.sagemaker.plan(TrainingChoices(hyperparameters=values))
+        plan = session.tuning.plan(definition, TuningChoices(ranges, "minimize loss", 3, 2, "Random"))
+        session.tuning.start(plan)
+
     def _deploy(self, session: Session) -> None:
-        name = f"{self.chance.randint(1, 3)}"
-        choices = DeployChoices(RUN_ID[-3:], self.folder / "line", name=name)
+        name, fleet = f"{self.chance.randint(1, 3)}", Fleet(self.chance.choice(MODES))
+        hours = self.chance.choice((0.0, 0.0, 1.0, 30.0))
+        choices = DeployChoices(RUN_ID[-3:], self.folder / "line", name, fleet, hours)
         session.endpoints.deploy(session.endpoints.plan(choices))
+
+    def _update(self, session: Session) -> None:
+        for endpoint in session.endpoints.list()[:1]:
+            fleet = Fleet(self.chance.choice((endpoint.mode, MODES[0])), count=self.chance.choice((1, 2)))
+            choices = DeployChoices(RUN_ID[-3:], self.folder / "line", fleet=fleet)
+            session.endpoints.update(session.endpoints.plan_update(endpoint.name, choices))
+
+    def _scale(self, session: Session) -> None:
+        for endpoint in session.endpoints.list()[:1]:
+            session.endpoints.scale(endpoint.name, Scaling(self.chance.choice((0, 1)), 3, 5.0))
+
+    def _transform(self, session: Session) -> None:
+        choices = TransformChoices(f"s3://{DATA}/rows", RUN_ID[-3:], self.folder / "line")
+        session.transforms.run(session.transforms.plan(choices))
 
     def _delete(self, session: Session) -> None:
         for endpoint in session.endpoints.list()[:1]:
@@ -227,9 +259,10 @@ class Life:
         if not lines:
             return
         names = {entry.facts.get("name") for entry in Journal(self.computer.home, REAL_CLOCK).entries()}
+        tuned = tuple(f"{name}-" for name in names)
         for line in lines:
             name = line.rpartition(" ")[2]
-            if name not in names and f"{line}: no journal entry" not in self.violations:
+            if name not in names and not name.startswith(tuned) and f"{line}: no journal entry" not in self.violations:
                 self.violations.append(f"{line}: no journal entry")
 
     def _clean_up(self) -> None:
@@ -241,6 +274,8 @@ class Life:
             except StratusError as error:
                 self.trace.append(f"  end: {error}")
             if report is not None and not report.remaining and not self.live():
+                if schedules := [name for name in self.cloud.schedules() if "theirs" not in name]:
+                    self.violations.append(f"schedules left: {schedules}")
                 return
             self.trace.append(f"  end: remaining {report.remaining if report else '?'}, live {self.live()}")
             self.cloud.clock.sleep(QUIET_S)
@@ -253,6 +288,10 @@ VERBS: Mapping[str, Callable[[Life, Session], None]] = {
     "train again": Life._train,
     "deploy": Life._deploy,
     "deploy again": Life._deploy,
+    "tune": Life._tune,
+    "transform": Life._transform,
+    "update": Life._update,
+    "scale": Life._scale,
     "delete": Life._delete,
     "status": Life._status,
     "terminate": Life._terminate,

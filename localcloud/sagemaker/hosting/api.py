@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,10 @@ from localcloud.ec2.environment import CloudEnvironment
 from localcloud.sagemaker.dispatch import Call, Handler
 from localcloud.sagemaker.hosting.async_queue import AsyncQueue
 from localcloud.sagemaker.hosting.endpoints import EndpointApi
+from localcloud.sagemaker.hosting.interface import Site
 from localcloud.sagemaker.hosting.models import ModelApi
 from localcloud.sagemaker.hosting.resources import Resource
 from localcloud.sagemaker.hosting.runtime import Runtime
-from localcloud.sagemaker.hosting.servers import Site
 from localcloud.sagemaker.hosting.transforms import TransformApi
 
 
@@ -27,7 +26,9 @@ class Hosting:
         self.models = ModelApi(environment)
         self.endpoints = EndpointApi(environment, self.models, site)
         self.transforms = TransformApi(environment, self.models, site)
-        self.runtime = Runtime(self.endpoints, AsyncQueue(site))
+        self.queue = AsyncQueue(site)
+        self.endpoints.on_resize = self.queue.resume
+        self.runtime = Runtime(self.endpoints, self.queue)
 
     @property
     def actions(self) -> Mapping[str, Handler]:
@@ -67,7 +68,7 @@ class Hosting:
         """End all endpoints and jobs."""
         self.endpoints.close()
         self.transforms.close()
-        shutil.rmtree(self.site.folder, ignore_errors=True)
+        self.site.close()
 
     def _resource(self, arn: str) -> Resource | None:
         registries = (self.models.models, self.models.configs, self.endpoints.endpoints, self.transforms.jobs)

@@ -22,22 +22,30 @@ class Fleet(Protocol):
         ...
 
     @property
-    def config(self) -> Params:
-        """Endpoint configuration in use."""
+    def instances(self) -> Counter[str]:
+        """Instances of each type."""
         ...
 
 
-def check_instances(environment: CloudEnvironment, region: str, present: Iterable[Fleet], config: Params) -> None:
+def check_config(environment: CloudEnvironment, region: str, present: Iterable[Fleet], config: Params) -> None:
     """Check that a configuration's instances are within the quotas.
 
     :raises ApiError: they are not.
     """
-    used = Counter[str]()
-    for fleet in present:
-        if fleet.region == region:
-            used.update(_instances(fleet.config))
+    fleets = list(present)
     for instance_type, count in _instances(config).items():
-        check(environment, region, f"{instance_type} for endpoint usage", used[instance_type], count)
+        check_instances(environment, region, fleets, instance_type, count)
+
+
+def check_instances(
+    environment: CloudEnvironment, region: str, present: Iterable[Fleet], instance_type: str, count: int
+) -> None:
+    """Check that more instances of a type are within the quota.
+
+    :raises ApiError: they are not.
+    """
+    used = sum(fleet.instances[instance_type] for fleet in present if fleet.region == region)
+    check(environment, region, f"{instance_type} for endpoint usage", used, count)
 
 
 def check(environment: CloudEnvironment, region: str, name: str, used: int, count: int) -> None:

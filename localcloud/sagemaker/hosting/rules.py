@@ -71,9 +71,10 @@ def check_transform(params: Params) -> None:
         raise _refused("BatchStrategy MultiRecord needs a SplitType other than None.")
 
 
-def check_switch(old: Params, new: Params) -> None:
+def check_switch(old: Params, new: Params, *, is_scaled: bool) -> None:
     """Check that an endpoint can be updated from one configuration to another.
 
+    :param is_scaled: its instances are scaled automatically.
     :raises ApiError: it is a change that needs a new endpoint.
     """
     before, after = is_serverless(old), is_serverless(new)
@@ -81,6 +82,16 @@ def check_switch(old: Params, new: Params) -> None:
         raise _refused("Cannot update an instance-based endpoint to a serverless endpoint.")
     if ("AsyncInferenceConfig" in old) != ("AsyncInferenceConfig" in new):
         raise _refused("Cannot update an endpoint to or from asynchronous inference.")
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+    if is_scaled and _types(old) != _types(new):
+        raise _refused(
+            "The instance type of a variant that is registered as a scalable target cannot be changed. Deregister it "
+            "as a scalable target first."
+        )
+
+
+def _types(config: Params) -> dict[str, str]:
+    return {item["VariantName"]: item.get("InstanceType", "") for item in config["ProductionVariants"]}
 
 
 def is_serverless(config: Params) -> bool:

@@ -14,8 +14,8 @@ from localcloud.aws.ecr import ACCOUNT
 from localcloud.aws.wsgi import Environ, StartResponse
 from localcloud.sagemaker.hosting import rules
 from localcloud.sagemaker.hosting.async_queue import AsyncQueue, AsyncRequest
-from localcloud.sagemaker.hosting.endpoints import Endpoint, EndpointApi, first_server, log_stream_arn
-from localcloud.sagemaker.hosting.servers import Answer
+from localcloud.sagemaker.hosting.endpoints import Endpoint, EndpointApi, log_stream_arn
+from localcloud.sagemaker.hosting.interface import Answer
 
 # Of the pages on real-time, serverless and asynchronous inference in https://docs.aws.amazon.com/sagemaker/latest/dg/
 MAX_BODY_BYTES, MAX_SERVERLESS_BYTES, MAX_INLINE_ASYNC_BYTES = 6_291_456, 4 << 20, 128_000
@@ -87,20 +87,22 @@ class Runtime:
             raise InvocationError("ValidationError", message)
         body = environ["wsgi.input"].read()
         _check_size(body, MAX_SERVERLESS_BYTES if rules.is_serverless(endpoint.config) else MAX_BODY_BYTES)
-        variant = environ.get(_PREFIX + "TARGET_VARIANT", "")
+        variant = environ.get(_PREFIX + "TARGET_VARIANT", "") or next(iter(endpoint.fleet))
         answer = self._ask(endpoint, variant, body, passed_headers(environ))
         headers = [("Content-Type", answer.headers.get("Content-Type", "application/octet-stream"))]
         headers += [
             (name, answer.headers[name]) for name in ("X-Amzn-SageMaker-Custom-Attributes",) if name in answer.headers
         ]
-        used = variant or next(iter(endpoint.fleet))
-        headers.append(("x-Amzn-Invoked-Production-Variant", used))
+        headers.append(("x-Amzn-Invoked-Production-Variant", variant))
         return wsgi.send_response(start_response, "200 OK", answer.body, *headers)
 
     def _ask(self, endpoint: Endpoint, variant: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        server = first_server(endpoint, variant)
-        if server is None:
+        if variant not in endpoint.fleet:
             raise InvocationError("ValidationError", f"Variant {variant} of endpoint {endpoint.name} not found.")
+        endpoint.invocations.append((self.endpoints.environment.clock.now(), variant))
+        server = endpoint.fleet[variant].next_server()
+        if server is None:
+            raise InvocationError("ServiceUnavailable", f"Variant {variant} has no instances.", 503)
         try:
             answer = server.request("POST", "/invocations", body, headers)
         except (OSError, http.client.HTTPException) as error:

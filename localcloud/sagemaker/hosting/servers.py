@@ -6,8 +6,9 @@ import http.client
 import shutil
 import socket
 import tarfile
+import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,33 +17,25 @@ from localcloud.ec2.environment import CloudEnvironment
 from localcloud.sagemaker import roles
 from localcloud.sagemaker.containers.engine import Container, ContainerEngine
 from localcloud.sagemaker.containers.spec import ContainerSpec
+from localcloud.sagemaker.hosting.interface import (
+    DEFAULT_START_TIMEOUT_S,
+    INVOCATION_TIMEOUT_S,
+    Answer,
+    OnOutput,
+    StartFailed,
+)
 from localcloud.sagemaker.storage import S3Url, Storage, TransferError
 
 # Stands for the image's own `serve`, which hands over to this script of the model as well.
 COMMAND = ("sh", "/opt/ml/model/stratus/serve.sh")
 PING_TIMEOUT_S = 2.0
-INVOCATION_TIMEOUT_S = 60.0
 STOP_GRACE_S = 30.0
-DEFAULT_START_TIMEOUT_S = 480.0
 _POLL_S = 0.05
 
 
-class StartFailed(Exception):
-    """A container could not be started; the message is SageMaker's FailureReason."""
-
-
 @dataclass(frozen=True)
-class Answer:
-    """Answer of a container."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Site:
-    """Containers of models, and the cloud they belong to.
+class ProcessSite:
+    """Containers of models that are processes of this computer, and the cloud they belong to.
 
     :param folder: for their disks.
     :param endpoint: URL of the cloud.
@@ -60,6 +53,18 @@ class Site:
         with self.environment.lock:
             return Storage(self.endpoint, region, roles.credentials(role_arn, session, region))
 
+    def server(self, model: Params, region: str, variables: Mapping[str, str], on_output: OnOutput) -> ModelServer:
+        """Return a container for a model; it is not started."""
+        return ModelServer(self, model, region, variables, on_output)
+
+    def begin(self, action: Callable[[], None], name: str) -> None:
+        """Execute an action in a thread of its own."""
+        threading.Thread(target=action, name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """Remove the containers' disks."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 @dataclass
 class ModelServer:
@@ -70,15 +75,20 @@ class ModelServer:
     :param on_output: called with lines of its log.
     """
 
-    site: Site
+    site: ProcessSite
     model: Params
     region: str
     variables: Mapping[str, str]
-    on_output: Callable[[Sequence[str]], None]
+    on_output: OnOutput
     _container: Container | None = None
     _port: int = 0
     _stopped: bool = False
     name: str = field(default_factory=lambda: f"serve-{uuid.uuid4().hex[:12]}")
+
+    @property
+    def role_arn(self) -> str:
+        """Execution role of its model."""
+        return str(self.model["ExecutionRoleArn"])
 
     def start(self, timeout_s: float = DEFAULT_START_TIMEOUT_S) -> None:
         """Start the container and wait until it passes the health check.
@@ -88,7 +98,7 @@ class ModelServer:
         self._address = self.site.take_address()
         container_model = primary(self.model)
         try:
-            storage = self.site.storage(self.model["ExecutionRoleArn"], self.name, self.region)
+            storage = self.site.storage(self.role_arn, self.name, self.region)
             self._unpack(storage, container_model.get("ModelDataUrl", ""))
             variables = self._variables(container_model, storage)
         except (TransferError, tarfile.TarError, OSError) as error:

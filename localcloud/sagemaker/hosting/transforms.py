@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import logging
 import tempfile
-import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from localcloud.aws.wsgi import Params
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.sagemaker.dispatch import Call, Handler
 from localcloud.sagemaker.hosting import quotas, rules, splitting
+from localcloud.sagemaker.hosting.interface import ObjectStorage, Server, Site, StartFailed
 from localcloud.sagemaker.hosting.models import MODEL, ModelApi
 from localcloud.sagemaker.hosting.resources import Registry, Resource
-from localcloud.sagemaker.hosting.servers import ModelServer, Site, StartFailed
 from localcloud.sagemaker.logs import LogStream
-from localcloud.sagemaker.storage import S3Url, Storage, TransferError
+from localcloud.sagemaker.storage import S3Url, TransferError
 
 TRANSFORM = "transform-job"
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
@@ -43,7 +42,6 @@ class TransformJob(Resource):
     failure: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    server: ModelServer | None = None
 
     @property
     def instance_type(self) -> str:
@@ -106,7 +104,7 @@ class TransformApi:
                 raise ApiError("ResourceInUse", message)
             self._check_quota(job)
             self.jobs.add(job)
-        threading.Thread(target=self._run, args=(job, model), name=f"transform {name}", daemon=True).start()
+        self.site.begin(lambda: self._start(job, model), f"transform {name}")
         return {"TransformJobArn": job.arn}
 
     def _check_quota(self, job: TransformJob) -> None:
@@ -149,10 +147,14 @@ class TransformApi:
             raise ApiError("ValidationException", "Requested resource not found.")
         return job
 
+    def _start(self, job: TransformJob, model: Params) -> None:
+        job.started_at = self.environment.clock.utc()
+        self.site.begin(lambda: self._run(job, model), f"transform {job.name}")
+
     def _run(self, job: TransformJob, model: Params) -> None:
-        job.started_at, failure = self.environment.clock.utc(), ""
+        failure = ""
         stream = LogStream(self.environment, job.region, LOG_GROUP, f"{job.name}/i-{1:017x}")
-        server = ModelServer(self.site, model, job.region, _variables(job.request), stream.write)
+        server = self.site.server(model, job.region, _variables(job.request), stream.write)
         try:
             server.start()
             _Transfer(self.site.storage(model["ExecutionRoleArn"], job.name, job.region), server, job).run()
@@ -172,8 +174,8 @@ class TransformApi:
 class _Transfer:
     """The work of one job: read, ask, write."""
 
-    storage: Storage
-    server: ModelServer
+    storage: ObjectStorage
+    server: Server
     job: TransformJob
 
     def run(self) -> None:

@@ -25,6 +25,11 @@ class TuningApi:
         self._tunings: dict[tuple[str, str], TuningJob] = {}
 
     @property
+    def jobs(self) -> list[TuningJob]:
+        """Tuning jobs, those that have ended included."""
+        return list(self._tunings.values())
+
+    @property
     def actions(self) -> Mapping[str, Handler]:
         """Handlers by action."""
         return {

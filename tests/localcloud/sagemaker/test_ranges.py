@@ -69,7 +69,7 @@ def test_a_tuning_job_takes_hours_of_virtual_time(open_cloud: OpenCloud) -> None
     cloud.clock.sleep(600)
     described = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName="hours")
     assert described["TrainingJobStatusCounters"]["InProgress"] == 2
-    assert {item.kind for item in cloud.live_managed()} == {"training job"}
+    assert {item.kind for item in cloud.live_managed()} == {"training job", "tuning job"}
     cloud.clock.sleep(2400)
     assert cloud.live_managed() == []
     assert len(s3.list_objects_v2(Bucket="bucket", Prefix="out/hours-")["Contents"]) == 6
