@@ -277,17 +277,20 @@ class Session:
         from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
         from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
         from orchestrator.aws.sagemaker.managed import ManagedLog, ManagedSweep
+        from orchestrator.aws.sagemaker.ownership import TagMemo
         from orchestrator.aws.sagemaker.training import TrainingJobs
         from orchestrator.aws.sagemaker.tuning import TuningJobs
         from orchestrator.aws.sagemaker.uses import Use
 
         context, settings = self.context, self.settings.sagemaker
         log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
+        memo = TagMemo(context.clients)
         types = ((TrainingJobs, Use.TRAINING), (Endpoints, Use.HOSTING), (TransformJobs, Use.TRANSFORM))
         # Tuning jobs first: one that goes on replaces the training jobs that were stopped.
-        tuning_jobs: ManagedKind = TuningJobs(context.clients, lambda: context.cluster_id)
+        tuning_jobs: ManagedKind = TuningJobs(context.clients, lambda: context.cluster_id, memo)
         kinds: list[ManagedKind] = [
-            kind(context.clients, lambda: context.cluster_id, partial(self._managed_price, use)) for kind, use in types
+            kind(context.clients, lambda: context.cluster_id, partial(self._managed_price, use), memo)
+            for kind, use in types
         ]
         is_configured = bool(settings.role or settings.sagemaker_bucket)
         return ManagedSweep([tuning_jobs, *kinds], log, context.clock, is_configured=is_configured)

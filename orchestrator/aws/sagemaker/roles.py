@@ -152,10 +152,17 @@ def when_assumable(clock: Clock, call: Callable[[], T]) -> T:
         try:
             return call()
         except CloudRefused as refusal:
-            if "could not assume role" not in refusal.message.lower() or waited_s >= PROPAGATION_S:
+            if not _is_unassumable(refusal) or waited_s >= PROPAGATION_S:
                 raise
             last = refusal
     raise last
+
+
+def _is_unassumable(refusal: CloudRefused) -> bool:
+    # SageMaker: "Could not assume role arn:...". EventBridge Scheduler: "The execution role you provide must allow AWS
+    # EventBridge Scheduler to assume the role."
+    text = refusal.message.lower()
+    return "could not assume role" in text or "to assume the role" in text
 
 
 def documents(name: str, scope: RoleScope) -> RoleDocuments:

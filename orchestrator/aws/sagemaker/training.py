@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
 from orchestrator.aws.sagemaker.managed import ManagedResource
+from orchestrator.aws.sagemaker.ownership import TagMemo, is_missing
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -107,15 +108,10 @@ def find(clients: Clients, name: str) -> TrainingJob | None:
         try:
             response = clients.service("sagemaker").describe_training_job(TrainingJobName=name)
         except errors.error_types() as error:
-            if _is_missing(error):
+            if is_missing(error):
                 return None
             raise
     return _job(response)
-
-
-def _is_missing(error: Exception) -> bool:
-    code, message = errors.code_of(error), errors.message_of(error).lower()
-    return code == "ResourceNotFound" or (code == "ValidationException" and "not f" in message)
 
 
 def stop(clients: Clients, name: str) -> None:
@@ -129,7 +125,7 @@ def stop(clients: Clients, name: str) -> None:
         except errors.error_types() as error:
             # AWS: "The request was rejected because the training job is in status Completed."
             text = errors.message_of(error)
-            if not _is_missing(error) and not any(status in text for status in (*ENDED, "Stopping")):
+            if not is_missing(error) and not any(status in text for status in (*ENDED, "Stopping")):
                 raise
 
 
@@ -144,8 +140,17 @@ def end_warm_pool(clients: Clients, name: str) -> None:
         )
 
 
-def names(clients: Clients, name_part: str, *, only_billed: bool = False) -> list[str]:
+def names(clients: Clients, name_part: str) -> list[str]:
     """Return the names of the jobs of the last four weeks, newest first.
+
+    :param name_part: text in their names.
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    return [item["TrainingJobName"] for item in summaries(clients, name_part)]
+
+
+def summaries(clients: Clients, name_part: str, *, only_billed: bool = False) -> list[Mapping[str, Any]]:
+    """Return SageMaker's summaries of the jobs of the last four weeks, newest first.
 
     :param name_part: text in their names.
     :param only_billed: only those in progress, and those with a warm pool.
@@ -159,28 +164,13 @@ def names(clients: Clients, name_part: str, *, only_billed: bool = False) -> lis
     }
     with clients.translate_errors("listing training jobs"):
         pages = clients.service("sagemaker").get_paginator("list_training_jobs").paginate(**options)
-        summaries = [summary for page in pages for summary in page["TrainingJobSummaries"]]
-    return [item["TrainingJobName"] for item in summaries if not only_billed or _is_billed(item)]
+        listed = [summary for page in pages for summary in page["TrainingJobSummaries"]]
+    return [item for item in listed if not only_billed or _is_billed(item)]
 
 
 def _is_billed(summary: Mapping[str, Any]) -> bool:
     warm_pool = (summary.get("WarmPoolStatus") or {}).get("Status", "")
     return summary["TrainingJobStatus"] not in ENDED or warm_pool in ("Available", "InUse")
-
-
-def tags(clients: Clients, arn: str) -> list[Any]:
-    """Return the tags of a resource; none if it is gone by now: what was listed may be deleted meanwhile.
-
-    :raises StratusError: SageMaker refused, or does not answer.
-    """
-    with clients.translate_errors(f"reading the tags of {arn}"):
-        try:
-            pages = clients.service("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-            return [tag for page in pages for tag in page["Tags"]]
-        except errors.error_types() as error:
-            if _is_missing(error):
-                return []
-            raise
 
 
 def name_prefix(cluster: str) -> str:
@@ -238,15 +228,21 @@ class TrainingJobs:
     clients: Clients
     cluster_id: Callable[[], ClusterId]
     usd_per_hour: Callable[[str], Decimal | None]
+    memo: TagMemo
     label: str = "training job"
 
     def find(self) -> Sequence[ManagedResource]:
         """Return the jobs that are billed, or about to be; a job that has ended counts as long as its warm pool is."""
         own = self.cluster_id()
         prefixes = dict.fromkeys((name_prefix(own.cluster), short_name_prefix(own.cluster)))
-        listed = dict.fromkeys(name for prefix in prefixes for name in names(self.clients, prefix, only_billed=True))
-        jobs = [job for job in (find(self.clients, name) for name in listed) if job is not None]
-        return [self._resource(job) for job in jobs if own.matches(tags(self.clients, job.arn))]
+        listed = {
+            item["TrainingJobName"]: item
+            for prefix in prefixes
+            for item in summaries(self.clients, prefix, only_billed=True)
+        }
+        owned = self.memo.own(own, listed.values(), "TrainingJob")
+        jobs = [find(self.clients, item["TrainingJobName"]) for item in owned]
+        return [self._resource(job) for job in jobs if job is not None]
 
     def _resource(self, job: TrainingJob) -> ManagedResource:
         price = self.usd_per_hour(job.instance_type)

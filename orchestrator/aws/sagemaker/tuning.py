@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import errors
 from orchestrator.aws.sagemaker import training
 from orchestrator.aws.sagemaker.managed import ManagedResource
+from orchestrator.aws.sagemaker.ownership import TagMemo
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -151,6 +152,7 @@ class TuningJobs:
 
     clients: Clients
     cluster_id: Callable[[], ClusterId]
+    memo: TagMemo
     label: str = "tuning job"
 
     def find(self) -> Sequence[ManagedResource]:
@@ -173,7 +175,7 @@ class TuningJobs:
             )
             for summary in listed
             if summary["HyperParameterTuningJobStatus"] not in ENDED
-            and own.matches(training.tags(self.clients, summary["HyperParameterTuningJobArn"]))
+            and self.memo.owns(own, summary["HyperParameterTuningJobArn"], summary["CreationTime"])
         ]
 
     def end(self, name: str) -> None:

@@ -15,7 +15,8 @@ from orchestrator.aws.sagemaker.hosting.invocations import Payload
 from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, VARIANT, EndpointRequest
 from orchestrator.aws.sagemaker.logs import LogReader
 from orchestrator.aws.sagemaker.managed import ManagedLog
-from orchestrator.aws.sagemaker.training import name_prefix, tags
+from orchestrator.aws.sagemaker.ownership import TagMemo
+from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
@@ -80,7 +81,7 @@ class EndpointService:
 
     def __init__(self, context: ClusterContext, log: ManagedLog, models: RunModels) -> None:
         self.context, self.clients = context, context.clients
-        self.log, self.models = log, models
+        self.log, self.models, self.memo = log, models, TagMemo(context.clients)
         self.planner = Planner(context, models)
 
     def plan(self, choices: DeployChoices) -> DeployPlan:
@@ -123,8 +124,9 @@ class EndpointService:
     def _undo(self, request: EndpointRequest, entry: JournalEntry) -> None:
         """Delete what a failed creation left; the entry stays open if that is not certain."""
         try:
-            # The answer may have been lost, not the request.
-            if endpoints.find(self.clients, request.name) is not None:
+            endpoint = endpoints.find(self.clients, request.name)
+            # The answer may have been lost, not the request; another computer may have taken the name.
+            if endpoint is not None and endpoint.config == request.part:
                 endpoints.delete(self.clients, request.name)
             endpoints.delete_parts(self.clients, request.part, [request.part])
         except StratusError as error:
@@ -178,10 +180,9 @@ class EndpointService:
 
     def list(self) -> list[EndpointStatus]:
         """Return the cluster's endpoints, newest first."""
-        own = self.context.cluster_id
-        names = endpoints.names(self.clients, name_prefix(own.cluster))
+        names = endpoints.names(self.clients, self.memo, self.context.cluster_id)
         described = [endpoint for name in names if (endpoint := endpoints.find(self.clients, name)) is not None]
-        return [self._status(endpoint) for endpoint in described if own.matches(tags(self.clients, endpoint.arn))]
+        return [self._status(endpoint) for endpoint in described]
 
     def describe(self, name: str) -> EndpointStatus:
         """Return an endpoint.
@@ -209,15 +210,20 @@ class EndpointService:
         )
 
     def find(self, name: str = "") -> Endpoint:
-        """Return an endpoint of the cluster.
+        """Return an endpoint of the cluster and owner.
 
         :param name: its name, with or without its beginning, or the end of it; empty for the only one.
-        :raises UsageError: there is none, or several.
+        :raises UsageError: there is none, or several, or it is another owner's.
         """
-        prefix = name_prefix(self.context.cluster_id.cluster)
-        if name and (endpoint := endpoints.find(self.clients, prefix + name.removeprefix(prefix))) is not None:
-            return endpoint
-        names = [other for other in endpoints.names(self.clients, prefix) if other.endswith(name)]
+        own = self.context.cluster_id
+        prefix = name_prefix(own.cluster)
+        full = prefix + name.removeprefix(prefix)
+        if name and (endpoint := endpoints.find(self.clients, full)) is not None:
+            if self.memo.owns(own, endpoint.arn, endpoint.created_at):
+                return endpoint
+            fix = NextStep("Endpoints") + "  lists yours"
+            raise UsageError("is the endpoint of another owner or cluster, as its tags say", where=full, fix=fix)
+        names = [other for other in endpoints.names(self.clients, self.memo, own) if other.endswith(name)]
         if len(names) == 1 and (endpoint := endpoints.find(self.clients, names[0])) is not None:
             return endpoint
         if names:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.aws.sagemaker import training
+from orchestrator.aws.sagemaker import ownership
 from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
 from orchestrator.aws.sagemaker.hosting.requests import Fleet
 from orchestrator.core.errors import CloudRefused, JobFailed, StratusError, UsageError
@@ -228,7 +228,7 @@ def test_a_transform_that_cannot_be_is_refused(session: Session, project: Projec
 def test_what_was_deleted_after_it_was_listed_has_no_tags(session: Session, kind: str) -> None:
     arn = f"arn:aws:sagemaker:us-west-2:123456789012:{kind}/stratus-serving-gone"
 
-    assert training.tags(session.context.clients, arn) == []
+    assert ownership.tags(session.context.clients, arn) == []
 
 
 def test_the_record_of_a_run_names_its_job(session: Session, project: Project) -> None:

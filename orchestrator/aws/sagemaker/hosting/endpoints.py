@@ -13,7 +13,8 @@ from orchestrator.aws import errors
 from orchestrator.aws.sagemaker.hosting import autoscaling, schedules
 from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, REAL_TIME, SERVERLESS, EndpointRequest
 from orchestrator.aws.sagemaker.managed import ManagedResource
-from orchestrator.aws.sagemaker.training import name_prefix, tags
+from orchestrator.aws.sagemaker.ownership import TagMemo
+from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.core.errors import StratusError
 
 if TYPE_CHECKING:
@@ -140,14 +141,16 @@ def is_missing(error: Exception) -> bool:
     return errors.code_of(error) == "ValidationException" and "could not find" in errors.message_of(error).lower()
 
 
-def names(clients: Clients, name_part: str) -> list[str]:
-    """Return the names of the endpoints that contain a text, newest first.
+def names(clients: Clients, memo: TagMemo, own: ClusterId) -> list[str]:
+    """Return the names of the endpoints of a cluster and owner, newest first.
 
     :raises StratusError: SageMaker refused, or does not answer.
     """
+    prefix = name_prefix(own.cluster)
     with clients.translate_errors("listing endpoints"):
-        pages = clients.service("sagemaker").get_paginator("list_endpoints").paginate(NameContains=name_part)
-        return [item["EndpointName"] for page in pages for item in page["Endpoints"]]
+        pages = clients.service("sagemaker").get_paginator("list_endpoints").paginate(NameContains=prefix)
+        summaries = [item for page in pages for item in page["Endpoints"]]
+    return [item["EndpointName"] for item in memo.own(own, summaries, "Endpoint")]
 
 
 def delete(clients: Clients, name: str) -> None:
@@ -227,14 +230,14 @@ class Endpoints:
     clients: Clients
     cluster_id: Callable[[], ClusterId]
     usd_per_hour: Callable[[str], Decimal | None]
+    memo: TagMemo
     label: str = "endpoint"
 
     def find(self) -> Sequence[ManagedResource]:
         """Return the cluster's endpoints; one that failed counts until it is deleted."""
-        own = self.cluster_id()
-        listed = names(self.clients, name_prefix(own.cluster))
+        listed = names(self.clients, self.memo, self.cluster_id())
         endpoints = [endpoint for endpoint in (find(self.clients, name) for name in listed) if endpoint is not None]
-        return [self._resource(endpoint) for endpoint in endpoints if own.matches(tags(self.clients, endpoint.arn))]
+        return [self._resource(endpoint) for endpoint in endpoints]
 
     def _resource(self, endpoint: Endpoint) -> ManagedResource:
         instance_type, ends_at = "", None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
 from orchestrator.aws.sagemaker.managed import ManagedResource
-from orchestrator.aws.sagemaker.training import name_prefix, tags
+from orchestrator.aws.sagemaker.ownership import TagMemo
+from orchestrator.aws.sagemaker.training import name_prefix
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -129,15 +130,17 @@ def stop(clients: Clients, name: str) -> None:
                 raise
 
 
-def running(clients: Clients, name_part: str) -> list[str]:
-    """Return the names of the transform jobs in progress that contain a text.
+def running(clients: Clients, memo: TagMemo, own: ClusterId) -> list[str]:
+    """Return the names of the transform jobs in progress of a cluster and owner.
 
     :raises StratusError: SageMaker refused, or does not answer.
     """
+    prefix = name_prefix(own.cluster)
     with clients.translate_errors("listing transform jobs"):
-        pages = clients.service("sagemaker").get_paginator("list_transform_jobs").paginate(NameContains=name_part)
+        pages = clients.service("sagemaker").get_paginator("list_transform_jobs").paginate(NameContains=prefix)
         summaries = [item for page in pages for item in page["TransformJobSummaries"]]
-    return [item["TransformJobName"] for item in summaries if item["TransformJobStatus"] not in ENDED]
+    present = [item for item in summaries if item["TransformJobStatus"] not in ENDED]
+    return [item["TransformJobName"] for item in memo.own(own, present, "TransformJob")]
 
 
 def _job(response: Mapping[str, Any]) -> TransformJob:
@@ -166,14 +169,14 @@ class TransformJobs:
     clients: Clients
     cluster_id: Callable[[], ClusterId]
     usd_per_hour: Callable[[str], Decimal | None]
+    memo: TagMemo
     label: str = "transform job"
 
     def find(self) -> Sequence[ManagedResource]:
         """Return the jobs that are billed, or about to be."""
-        own = self.cluster_id()
-        listed = running(self.clients, name_prefix(own.cluster))
+        listed = running(self.clients, self.memo, self.cluster_id())
         jobs = [job for job in (find(self.clients, name) for name in listed) if job is not None]
-        return [self._resource(job) for job in jobs if own.matches(tags(self.clients, job.arn))]
+        return [self._resource(job) for job in jobs if not job.has_ended]
 
     def _resource(self, job: TransformJob) -> ManagedResource:
         price = self.usd_per_hour(job.instance_type)
