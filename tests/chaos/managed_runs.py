@@ -25,11 +25,11 @@ from orchestrator.aws.sagemaker.hosting.requests import MODES, Fleet
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import Journal
-from orchestrator.services import tuning
 from orchestrator.services.hosting.planning import DeployChoices
 from orchestrator.services.hosting.transforms import TransformChoices
+from orchestrator.services.managed import tuning
+from orchestrator.services.managed.tuning import TuningChoices
 from orchestrator.services.sagemaker import TrainingChoices
-from orchestrator.services.tuning import TuningChoices
 from orchestrator.session import Session
 from tests.chaos import managed_colleague
 from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
