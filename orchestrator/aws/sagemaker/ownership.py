@@ -54,7 +54,7 @@ class TagMemo:
         if key not in self._tags:
             listed = tags(self.clients, arn)
             if not listed:
-                # It may be gone; a resource without tags is nobody's, and is looked up again.
+                # It may be gone. A resource without tags has no owner, and is looked up again.
                 return False
             self._tags[key] = listed
         return own.matches(self._tags[key])
