@@ -109,8 +109,8 @@ class Life:
         self.interruption = (
             self.chance.choice(("crash", "crash", "ctrl-c", "")),
             self.chance.choice(("before", "after")),
-            self.chance.choice(("", *CALLS)),
-            self.chance.randint(1, 40),
+            self.chance.choice(("", self.chance.choice(CALLS))),
+            self.chance.randint(1, 100),
         )
 
     def live(self) -> list[str]:
