@@ -73,22 +73,6 @@ def default_home() -> Path:
 class Session:
     """One cluster and the jobs on it: opens, holds and closes the services.
 
-    :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
-    :ivar jobs: install, start, follow, list, cancel and fetch.
-    :ivar sagemaker: training jobs.
-    :ivar endpoints: models of runs, served by SageMaker.
-    :ivar transforms: batch transforms.
-    :ivar tuning: tuning jobs.
-    :ivar roles: the execution role of SageMaker's containers.
-    :ivar images: container images for SageMaker.
-    :ivar runs: runs of both, wherever they run.
-    :ivar hosts: usage, commands and tunnels, on any host.
-    :ivar notebooks: JupyterLab on a host.
-    :ivar storage: files and folders to S3 and back.
-    :ivar tensorboard: TensorBoard on a host.
-    :ivar dask: clusters of runs, for clients on this computer.
-    :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
-    :ivar account: cost, quotas, instance types, SSH access.
     :param home: folder of everything that is kept on this computer.
     :param runs: folder that results are fetched into.
     :param on_event: called with every change of state, from several threads.
@@ -119,7 +103,7 @@ class Session:
 
     @CreatedOnce
     def cluster(self) -> ClusterService:
-        """Instances."""
+        """Launch, inspect, stop, start, terminate and recover instances."""
         from orchestrator.services.cluster import ClusterService
 
         # The checks of the job are requested at every plan: its folder may change in between.
@@ -127,18 +111,27 @@ class Session:
 
     @CreatedOnce
     def jobs(self) -> JobService:
-        """Runs on hosts."""
+        """Install, start, follow, list, cancel and fetch."""
         from orchestrator.services.jobs import JobService
 
         return JobService(self.inventory, self._job_context())
 
     @CreatedOnce
     def hosts(self) -> HostService:
-        """Commands and files on hosts."""
+        """Usage, commands and tunnels, on any host."""
+        from orchestrator.hosts.recent_hosts import RecentHosts
         from orchestrator.services.hosts import HostService
 
         context = self.context
-        return HostService(self.inventory, context.ssh, context.home / "ssh", self.tunnels, context.on_event)
+        recent = RecentHosts(
+            self.inventory,
+            context.ssh,
+            context.known_hosts,
+            lambda: context.folder,
+            lambda: context.clients.changes,
+            in_threads=not context.runtime.sequential,
+        )
+        return HostService(self.inventory, context.ssh, context.home / "ssh", self.tunnels, recent, context.on_event)
 
     @CreatedOnce
     def tunnels(self) -> Tunnels:
@@ -149,14 +142,14 @@ class Session:
 
     @CreatedOnce
     def account(self) -> AccountService:
-        """Cost, quotas, access."""
+        """Cost, quotas, instance types, SSH access."""
         from orchestrator.services.account import AccountService
 
         return AccountService(self.inventory)
 
     @CreatedOnce
     def ssh_config(self) -> SshConfigService:
-        """Config of plain ssh."""
+        """The SSH config for plain ssh, scp, rsync and editors."""
         from orchestrator.services.ssh_config import SshConfigFiles, SshConfigService
 
         context, files = self.context, SshConfigFiles(self.context.home / "ssh", Path.home() / ".ssh/config")
@@ -189,7 +182,7 @@ class Session:
 
     @CreatedOnce
     def endpoints(self) -> EndpointService:
-        """Models that SageMaker serves."""
+        """Models of runs, served by SageMaker."""
         from orchestrator.services.hosting.endpoints import EndpointService
 
         return EndpointService(self.context, self._managed.log, self._models)
@@ -203,7 +196,7 @@ class Session:
 
     @CreatedOnce
     def roles(self) -> RoleService:
-        """Roles of SageMaker's containers."""
+        """The execution role of SageMaker's containers."""
         from orchestrator.services.roles import RoleService
 
         return RoleService(self.context)
@@ -217,7 +210,7 @@ class Session:
 
     @CreatedOnce
     def runs(self) -> RunService:
-        """Runs, wherever they run."""
+        """Runs of both, wherever they run."""
         from orchestrator.services.managed.training_runs import TrainingRuns
         from orchestrator.services.runs import RunService
 
@@ -241,7 +234,7 @@ class Session:
 
     @CreatedOnce
     def dask(self) -> DaskService:
-        """Dask clusters of runs."""
+        """Clusters of runs, for clients on this computer."""
         from orchestrator.services.dask_clusters import DaskService
 
         return DaskService(self.inventory, self.context.ssh, self.tunnels, self._runs_folder)

@@ -28,6 +28,9 @@ MAX_PAUSE_S = 20.0  # between two attempts; the limit of botocore's standard ret
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 POOL_CONNECTIONS = 16
+READING = ("Describe", "Get", "List", "Head", "Search")
+"""Beginnings of the names of operations that change nothing."""
+
 OPTIONAL_TIMEOUT_S = 4
 """Read timeout for calls whose answer is optional."""
 
@@ -88,6 +91,7 @@ class Clients:
     :param endpoint_url: empty means the endpoint that botocore selects.
     :param sequential: make independent calls one after another in the calling thread, and pause between attempts by
         ``clock``. Otherwise independent calls run in threads, and botocore retries in real time.
+    :ivar changes: number of calls that may have changed something: what was read before the last one is out of date.
     """
 
     def __init__(
@@ -105,7 +109,8 @@ class Clients:
         self.clock = clock
         self.profile = profile
         self.sequential = sequential
-        self._endpoint_url = endpoint_url or None
+        self.endpoint_url = endpoint_url
+        self.changes = 0
         self._clients: dict[tuple[str, str, int, float, bool], Any] = {}
         self._lock = threading.Lock()
 
@@ -154,7 +159,7 @@ class Clients:
             region=region,
             clock=self.clock,
             profile=self.profile,
-            endpoint_url=self._endpoint_url or "",
+            endpoint_url=self.endpoint_url,
             sequential=self.sequential,
         )
 
@@ -182,6 +187,10 @@ class Clients:
         """Return the StratusError for an error of botocore, naming this session's profile."""
         return errors.translate(error, action=action, profile=self.profile, now=self.clock.now())
 
+    def _count_change(self, model: Any, **_: Any) -> None:
+        if not model.name.startswith(READING):
+            self.changes += 1
+
     def _create(self, service: str, region: str, attempts: int, timeout_s: float, unsigned: bool) -> Any:
         from botocore import UNSIGNED
         from botocore.config import Config
@@ -197,8 +206,9 @@ class Clients:
             # Version 4 also for presigned URLs: S3 takes no other for buckets made since 2020.
             signature_version=UNSIGNED if unsigned else "s3v4" if service == "s3" else None,
         )
-        client = self.session.client(service, region_name=region, endpoint_url=self._endpoint_url, config=config)
+        client = self.session.client(service, region_name=region, endpoint_url=self.endpoint_url or None, config=config)
         answers.check_client(client)
+        client.meta.events.register("before-call", self._count_change)
         if self.sequential and attempts > 1:
             _retry_by(self.clock, client, attempts)
         return client

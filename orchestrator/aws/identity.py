@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from orchestrator.core import json_file
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import FilterTypeDef, TagTypeDef
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 TAG_CLUSTER = "stratus:cluster"
 TAG_OWNER = "stratus:owner"
 TAG_OWNER_ID = "stratus:ownerid"  # tells apart the computers and people behind one role
+
+IDENTITIES = "identities.json"
+"""Digest of an access key and endpoint -> account, ARN, and the time (s) until which they are used."""
+
+IDENTITY_TTL_S = 12 * 3600.0
 
 _ATTEMPTS = 3  # first call of every session: a wrong region or a missing network must be reported within seconds
 
@@ -54,6 +63,40 @@ def caller_identity(clients: Clients) -> Identity:
     with clients.translate_errors("looking up the AWS identity"):
         response = clients.service("sts", attempts=_ATTEMPTS).get_caller_identity()
     return Identity(account=response["Account"], arn=response["Arn"])
+
+
+def known_identity(clients: Clients, home: Path) -> Identity:
+    """Return the identity of the credentials, from a file of this computer if it was looked up in the last 12 h.
+
+    An access key belongs to one account and one principal for as long as it exists, and a session of a role has an
+    access key of its own. Whether the key is still valid is decided by the call that follows.
+
+    :param home: folder of everything that is kept on this computer.
+    """
+    with clients.translate_errors("looking up the AWS identity"):
+        credentials = clients.session.get_credentials()
+        access_key = credentials.access_key if credentials else ""
+    if not access_key:
+        return caller_identity(clients)
+    # A rehearsal and AWS may have one key. A digest: the file is no place for a name of credentials.
+    digest = sha256(f"{access_key} {clients.endpoint_url}".encode()).hexdigest()
+    now = clients.clock.now().timestamp()
+    entries = {key: entry for key, entry in json_file.load(home, IDENTITIES).items() if _is_current(entry, now)}
+    if digest in entries:
+        return Identity(entries[digest]["account"], entries[digest]["arn"])
+    identity = caller_identity(clients)
+    entries[digest] = {"account": identity.account, "arn": identity.arn, "until": now + IDENTITY_TTL_S}
+    # On a full disk, or in a read-only folder, it is looked up again.
+    with suppress(OSError):
+        json_file.save(home, IDENTITIES, entries)
+    return identity
+
+
+def _is_current(entry: object, now: float) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("until"), float):
+        return False
+    texts = (entry.get("account"), entry.get("arn"))
+    return now < entry["until"] <= now + IDENTITY_TTL_S and all(isinstance(text, str) and text for text in texts)
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ class ClusterContext:
 
     @cached_property
     def identity(self) -> aws_identity.Identity:
-        """The caller's identity as AWS STS reports it; one call."""
-        return aws_identity.caller_identity(self.clients)
+        """The caller's identity as AWS STS reports it; one call, unless it was made in the last hours."""
+        return aws_identity.known_identity(self.clients, self.home)
 
     @cached_property
     def cluster_id(self) -> aws_identity.ClusterId:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.host import HostSource
 from orchestrator.hosts import commands, usage
+from orchestrator.hosts.recent_hosts import RecentHosts
 from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
 
@@ -22,6 +23,7 @@ class HostService:
     """The hosts of one source.
 
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
+    :param recent: the hosts of the same source, for commands that follow one another.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class HostService:
         ssh: SshClient,
         ssh_folder: Path,
         tunnels: Tunnels,
+        recent: RecentHosts,
         on_event: EventHandler = ignore_event,
     ) -> None:
         self._transfers = Transfers(ssh, on_event)
+        self._recent = recent
         self.source = source
         self.tunnels = tunnels
         self.ssh = ssh
@@ -43,7 +47,7 @@ class HostService:
 
         :param names: only these hosts; all when empty.
         """
-        return usage.query(self.ssh, self.source.hosts(names))
+        return usage.query(self.ssh, self._recent.hosts(names))
 
     def run_command(
         self,
@@ -59,7 +63,7 @@ class HostService:
         :param timeout_s: seconds after which it counts as failed on a host.
         :param on_line: called with (host, line), from one thread per host.
         """
-        return commands.run(self.ssh, self.source.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
+        return commands.run(self.ssh, self._recent.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
 
     def send(self, path: Path, name: str = "", remote: str = "") -> HostTransfer:
         """Send a file or a folder to a host.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,13 @@ from orchestrator.aws.identity import ClusterId
 from orchestrator.config.settings import ClusterSettings, Settings
 from orchestrator.core.errors import StratusError
 from tests.support.aws.values import CLUSTER_ID
-from tests.support.aws.wire import Request, Wire, clients, refusal
+from tests.support.aws.wire import Request, Time, Wire, clients, refusal
 
 ROLE = "arn:aws:sts::1:assumed-role/Lab"
+CALLER = (
+    f"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account><Arn>{ROLE}/ada</Arn><UserId>u</UserId>"
+    "</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 SSO = "arn:aws:sts::1:assumed-role/AWSReservedSSO_Lab_0123456789abcdef"
 
 
@@ -129,9 +134,7 @@ def test_an_entry_of_this_computer_is_about_its_cluster_whatever_the_arn_was() -
 
 
 def test_the_caller_is_looked_up_and_a_refusal_names_the_action() -> None:
-    answer = f"<Account>1</Account><Arn>{ROLE}/ada</Arn><UserId>u</UserId>"
-    response = f"<GetCallerIdentityResponse><GetCallerIdentityResult>{answer}</GetCallerIdentityResult>"
-    wire = Wire(lambda _: (200, f"{response}</GetCallerIdentityResponse>"))
+    wire = Wire(lambda _: (200, CALLER))
 
     assert identity.caller_identity(clients(wire)) == identity.Identity("1", f"{ROLE}/ada")
     with pytest.raises(StratusError, match="looking up the AWS identity"):
@@ -176,3 +179,20 @@ def test_another_owner_is_named_by_id_or_arn(owner: str, owner_id: str) -> None:
 
     assert named == ClusterId("ml", owner, "1", "us-west-2", owner_id)
     assert not named.is_caller
+
+
+def test_an_access_key_is_looked_up_once_and_again_after_hours(tmp_path: Path) -> None:
+    time, wire = Time(), Wire(lambda _: (200, CALLER))
+
+    def look_up(folder: Path = tmp_path) -> int:
+        assert identity.known_identity(clients(wire, time), folder) == identity.Identity("1", f"{ROLE}/ada")
+        return len(wire.requests)
+
+    assert (look_up(), look_up()) == (1, 1)
+    time.seconds += identity.IDENTITY_TTL_S + 1
+    assert (look_up(), look_up()) == (2, 2)
+
+    # Damaged, or no folder that can be written.
+    (tmp_path / identity.IDENTITIES).write_text('{"x": 1}')
+    assert look_up() == 3
+    assert look_up(tmp_path / identity.IDENTITIES) == 4

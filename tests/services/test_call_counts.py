@@ -159,6 +159,21 @@ def test_a_cancel_resolves_the_run_once(measured: Measured) -> None:
     assert measured.channels_per_host == [2] * HOSTS
 
 
+def test_a_command_right_after_another_makes_no_call_unless_something_was_changed(measured: Measured) -> None:
+    hosts, clients = measured.session.hosts, measured.session.context.clients
+    hosts.run_command("true")
+    measured.reset()
+    hosts.run_command("true")
+    assert measured.api_calls == {}
+    assert measured.channels_per_host == [1] * HOSTS
+
+    instances = measured.session.inventory.instances()
+    clients.ec2.create_tags(Resources=[instances[0].id], Tags=[{"Key": "note", "Value": "changed"}])
+    measured.reset()
+    hosts.run_command("true")
+    assert measured.api_calls == {"DescribeInstances": 1}
+
+
 def test_a_command_on_hosts_imports_what_it_uses(measured: Measured) -> None:
     project = measured.project
     env = {**as_user(project.env), "STRATUS_HOME": str(project.folder / "laptop")}

@@ -86,6 +86,18 @@ def commands(registry: VerbRegistry, program: str) -> list[Command]:
     return [*(_command(registry, name, verbs, program) for name, verbs in by_name.items()), *OWN_COMMANDS]
 
 
+def commands_for(registry: VerbRegistry, program: str, word: str) -> list[Command]:
+    """Return the command that a word names; all commands if it names none.
+
+    The parser of one command takes a tenth of the time of the parser of all.
+    """
+    names = {verb.command for verb in registry if word in (verb.command, *verb.command_aliases)}
+    if len(names) != 1:
+        return commands(registry, program)
+    (name,) = names
+    return [_command(registry, name, [verb for verb in registry if verb.command == name], program)]
+
+
 def _command(registry: VerbRegistry, name: str, verbs: Sequence[Verb], program: str) -> Command:
     # The verb without a flag describes the command: `stratus run` alone is the run on one VM.
     first = verbs[0]

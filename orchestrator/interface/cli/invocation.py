@@ -87,7 +87,9 @@ class Invocation:
 
     def run(self) -> int:
         """Carry it out and return the exit code."""
-        known = commands.commands(self.setup.registry, self.setup.program)
+        at = parser.verb_at(self.argv)
+        word = self.argv[at] if at < len(self.argv) else ""
+        known = commands.commands_for(self.setup.registry, self.setup.program, word)
         options = parser.parse(self.argv, known, self.setup.program)
         # The parser has to know the option, because run_interface.py parses with the same one.
         if options.local and not self.setup.local:

@@ -171,6 +171,8 @@ def main() -> int:
         scratch = Path(name)
         ansible = {"ANSIBLE_HOST_KEY_CHECKING": "False", "ANSIBLE_PIPELINING": "True"}
         os.environ.update({"STRATUS_HOME": str(scratch / "home"), **ansible})
+        # The others' packages were compiled when pip installed them.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         names = " ".join(host.name for host in hosts)
         ssh = f"printf '%s\\n' {names} | xargs -P {len(hosts)} -I@ ssh -F {shlex.quote(str(ssh_config))} @ true"
         logins = [(host.address, host.user, str(host.port), str(host.key_file)) for host in hosts]
