@@ -87,7 +87,7 @@ class RecentHosts:
         return hosts
 
     def _connect(self, host: Host) -> None:
-        # Whoever runs a command on it connects again, and tells what is wrong.
+        # The command connects again, and its error is the one that is shown.
         with suppress(HostError):
             self._ssh.connect(host)
 
