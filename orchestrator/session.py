@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +28,7 @@ from orchestrator.core.events import EventHandler, ignore_event
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.launch.plan import LaunchPlan
-    from orchestrator.aws.sagemaker.managed import ManagedKind, ManagedSweep
-    from orchestrator.aws.sagemaker.uses import Use
+    from orchestrator.aws.managed.sweep import ManagedService, ManagedSweep
     from orchestrator.cluster.launcher import PhaseTimings
     from orchestrator.cluster.preflight import Checks
     from orchestrator.cluster.terminate import TerminateReport
@@ -171,28 +169,28 @@ class Session:
         """Training jobs."""
         from orchestrator.services.sagemaker import SageMakerService
 
-        return SageMakerService(self.context, self._managed.log, self._runs_folder, self._load_upload)
+        return SageMakerService(self.context, self._sagemaker.log, self._runs_folder, self._load_upload)
 
     @CreatedOnce
     def tuning(self) -> TuningService:
         """Tuning jobs."""
         from orchestrator.services.managed.tuning import TuningService
 
-        return TuningService(self.context, self._managed.log, self._runs_folder, self.sagemaker.upload_inputs)
+        return TuningService(self.context, self._sagemaker.log, self._runs_folder, self.sagemaker.upload_inputs)
 
     @CreatedOnce
     def endpoints(self) -> EndpointService:
         """Models of runs, served by SageMaker."""
         from orchestrator.services.hosting.endpoints import EndpointService
 
-        return EndpointService(self.context, self._managed.log, self._models)
+        return EndpointService(self.context, self._sagemaker.log, self._models)
 
     @CreatedOnce
     def transforms(self) -> TransformService:
         """Batch transforms."""
         from orchestrator.services.hosting.transforms import TransformService
 
-        return TransformService(self.context, self._managed.log, self._models)
+        return TransformService(self.context, self._sagemaker.log, self._models)
 
     @CreatedOnce
     def roles(self) -> RoleService:
@@ -214,8 +212,8 @@ class Session:
         from orchestrator.services.managed.training_runs import TrainingRuns
         from orchestrator.services.runs import RunService
 
-        managed = self._managed
-        training_runs = TrainingRuns(self.context, managed.log, self._runs_folder, lambda: managed.is_used)
+        sagemaker = self._sagemaker
+        training_runs = TrainingRuns(self.context, sagemaker.log, self._runs_folder, lambda: sagemaker.is_used)
         return RunService(self.jobs, training_runs)
 
     @CreatedOnce
@@ -266,31 +264,16 @@ class Session:
         return self.jobs.installs.allowing(self.jobs.load_job(job))
 
     @CreatedOnce
+    def _sagemaker(self) -> ManagedService:
+        from orchestrator.services.managed import resources
+
+        return resources.sagemaker(self.context)
+
+    @CreatedOnce
     def _managed(self) -> ManagedSweep:
-        from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
-        from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
-        from orchestrator.aws.sagemaker.managed import ManagedLog, ManagedSweep
-        from orchestrator.aws.sagemaker.ownership import TagMemo
-        from orchestrator.aws.sagemaker.training import TrainingJobs
-        from orchestrator.aws.sagemaker.tuning import TuningJobs
-        from orchestrator.aws.sagemaker.uses import Use
+        from orchestrator.aws.managed.sweep import ManagedSweep
 
-        context, settings = self.context, self.settings.sagemaker
-        log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock)
-        memo = TagMemo(context.clients)
-        types = ((TrainingJobs, Use.TRAINING), (Endpoints, Use.HOSTING), (TransformJobs, Use.TRANSFORM))
-        # Tuning jobs first: one that goes on replaces the training jobs that were stopped.
-        tuning_jobs: ManagedKind = TuningJobs(context.clients, lambda: context.cluster_id, memo)
-        kinds: list[ManagedKind] = [
-            kind(context.clients, lambda: context.cluster_id, partial(self._managed_price, use), memo)
-            for kind, use in types
-        ]
-        is_configured = bool(settings.role or settings.sagemaker_bucket)
-        return ManagedSweep([tuning_jobs, *kinds], log, context.clock, is_configured=is_configured)
-
-    def _managed_price(self, use: Use, instance_type: str) -> Decimal | None:
-        price = self.context.managed_prices.per_hour(instance_type, use)
-        return price.usd if price else None
+        return ManagedSweep([self._sagemaker], self.context.clock)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:
         from orchestrator.aws.storage import s3

@@ -44,7 +44,7 @@ API: dict[type, list[str]] = {
         "start()",
         "status()",
         "stop()",
-        "terminate(*, everywhere=False, owner='')",
+        "terminate(*, everywhere=False, owner='', kept=False)",
         "terminate_launch(launch_id)",
     ],
     JobService: [

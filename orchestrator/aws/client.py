@@ -91,6 +91,8 @@ class Clients:
     :param endpoint_url: empty means the endpoint that botocore selects.
     :param sequential: make independent calls one after another in the calling thread, and pause between attempts by
         ``clock``. Otherwise independent calls run in threads, and botocore retries in real time.
+    :param attempts: requests per call, the first one included, of clients that name no other number.
+    :param timeout_s: read timeout of one request, seconds, of clients that name no other.
     :ivar changes: number of calls that may have changed something: what was read before the last one is out of date.
     """
 
@@ -103,12 +105,16 @@ class Clients:
         profile: str = "",
         endpoint_url: str = "",
         sequential: bool = False,
+        attempts: int = ATTEMPTS,
+        timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.session = session
         self.region = region
         self.clock = clock
         self.profile = profile
         self.sequential = sequential
+        self.attempts = attempts
+        self.timeout_s = timeout_s
         self.endpoint_url = endpoint_url
         self.changes = 0
         self._clients: dict[tuple[str, str, int, float, bool], Any] = {}
@@ -133,27 +139,38 @@ class Clients:
         self,
         name: str,
         *,
-        attempts: int = ATTEMPTS,
-        timeout_s: float = READ_TIMEOUT_S,
+        attempts: int | None = None,
+        timeout_s: float | None = None,
         region: str = "",
         unsigned: bool = False,
     ) -> Any:
         """Return the client of an AWS service, created on first use.
 
         :param name: as boto3 names it, such as ``sagemaker``.
-        :param attempts: requests per call, the first one included.
-        :param timeout_s: read timeout of one request, seconds.
+        :param attempts: requests per call, the first one included; None means the number of these clients.
+        :param timeout_s: read timeout of one request, seconds; None means the timeout of these clients.
         :param region: of the endpoint; empty means the region of these clients.
         :param unsigned: send requests without credentials.
         """
-        key = (name, region or self.region, attempts, timeout_s, unsigned)
-        with self._lock:  # sessions are not thread-safe, the clients they create are
+        key = (name, region or self.region, attempts or self.attempts, timeout_s or self.timeout_s, unsigned)
+        with self._lock:  # boto3 sessions are not thread-safe, the clients they create are
             if key not in self._clients:
                 self._clients[key] = self._create(*key)
             return self._clients[key]
 
     def in_region(self, region: str) -> Clients:
         """Return the clients of the same session for another region."""
+        return self._copy(region, self.attempts, self.timeout_s)
+
+    def limited(self, *, attempts: int, timeout_s: float) -> Clients:
+        """Return clients of the same session that give up sooner, for calls that must not delay others.
+
+        :param attempts: requests per call, the first one included.
+        :param timeout_s: read timeout of one request, seconds.
+        """
+        return self._copy(self.region, attempts, timeout_s)
+
+    def _copy(self, region: str, attempts: int, timeout_s: float) -> Clients:
         return Clients(
             self.session,
             region=region,
@@ -161,6 +178,8 @@ class Clients:
             profile=self.profile,
             endpoint_url=self.endpoint_url,
             sequential=self.sequential,
+            attempts=attempts,
+            timeout_s=timeout_s,
         )
 
     def in_parallel(self, *calls: Callable[[], Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from orchestrator.aws.ec2.instances import Instance
-from orchestrator.aws.sagemaker.managed import NO_MANAGED, ManagedSurvey
+from orchestrator.aws.managed.resources import NO_MANAGED, ManagedSurvey
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner

@@ -53,6 +53,7 @@ class RegionTeardown:
     :param launch_log: of the cluster in the region.
     :param delete_key: deletes the cluster's key pair and returns the names of what was deleted.
     :param user_group_id: security group of the settings, which is not the cluster's; empty for none.
+    :param on_requested: called once, when the first request is answered, or failed, and before anything is waited for.
     :param instances: every instance of the cluster that was seen, by id.
     :param results: outcome of each, by id.
     :param requested_ids: of the instances of this computer's requests without an outcome, whatever their tags.
@@ -67,6 +68,7 @@ class RegionTeardown:
     delete_key: Callable[[], list[str]]
     on_event: EventHandler = ignore_event
     user_group_id: str = ""
+    on_requested: Callable[[], None] = lambda: None
     instances: dict[str, Instance] = field(default_factory=dict)
     results: dict[str, InstanceResult] = field(default_factory=dict)
     requested_ids: set[str] = field(default_factory=set)
@@ -76,6 +78,7 @@ class RegionTeardown:
     unconfirmed: list[Text] = field(default_factory=list)
     _may_be_unguarded: bool | None = None
     _is_group_deleted: bool = False
+    _is_requested: bool = False
 
     def run(self) -> None:
         """Terminate everything; the fields say what remains, or may. Raises nothing but KeyboardInterrupt."""
@@ -90,8 +93,10 @@ class RegionTeardown:
                     break
             except StratusError as error:
                 failure = error
+                self._note_requested()
                 if not _is_transient(error):
                     break
+        self._note_requested()
         self._note_unconfirmed(began)
         self._finish(failure)
 
@@ -193,7 +198,13 @@ class RegionTeardown:
             if change.is_ok:
                 # EC2 bills nothing more from here on; a repeated request does not change that.
                 self.ended.setdefault(instance.id, (instance, instance.ended_at or now))
+        self._note_requested()
         self._wait_terminated([instance for instance in pending if changes[instance.id].is_ok])
+
+    def _note_requested(self) -> None:
+        if not self._is_requested:
+            self._is_requested = True
+            self.on_requested()
 
     def _wait_terminated(self, instances: Sequence[Instance]) -> None:
         clock, began = self.clients.clock, self.clients.clock.monotonic()

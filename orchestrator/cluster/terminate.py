@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -13,7 +13,7 @@ from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.identity import ClusterId, named_cluster_id
 from orchestrator.aws.launch import launch_log
 from orchestrator.aws.launch.launch_log import REQUEST_LIFETIME_S
-from orchestrator.aws.sagemaker.managed import NOTHING_ENDED, ManagedEndReport
+from orchestrator.aws.managed.resources import NOTHING_ENDED, ManagedEndReport
 from orchestrator.aws.storage.unfinished import open_uploads
 from orchestrator.cluster import elsewhere
 from orchestrator.cluster.elsewhere import OtherCluster
@@ -94,10 +94,15 @@ class TerminateReport:
 
 
 class Terminator:
-    """Terminates everything of one cluster, in all regions."""
+    """Terminates everything of one cluster, in all regions.
 
-    def __init__(self, inventory: Inventory) -> None:
+    :param on_requested: called once, when EC2 was requested to terminate the instances of the cluster's own region, and
+        before that has happened; also if EC2 refused.
+    """
+
+    def __init__(self, inventory: Inventory, on_requested: Callable[[], None] = lambda: None) -> None:
         self.inventory = inventory
+        self.on_requested = on_requested
         self.context = inventory.context
         self._unconfirmed: list[Text] = []
 
@@ -242,7 +247,7 @@ class Terminator:
         The lock belongs to a launch that is in progress in another process: it fails once its instances are
         terminated, and then releases the lock. Only a run under the lock can be complete.
         """
-        teardown = self._teardown(self.context.cluster_id.region)
+        teardown = replace(self._teardown(self.context.cluster_id.region), on_requested=self.on_requested)
         for waited_s in self.context.clock.attempts(LOCK_TIMEOUT_S, LOCK_BACKOFF):
             try:
                 with self.context.lock():

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.sagemaker.managed import ManagedSweep
+from orchestrator.aws.managed.sweep import ManagedSweep
 from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
@@ -17,6 +17,7 @@ from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
+from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import add_advice
@@ -117,27 +118,36 @@ class ClusterService:
         self.on_change()
         return results
 
-    def terminate(self, *, everywhere: bool = False, owner: str = "") -> TerminateReport:
-        """Terminate all instances of the cluster, then delete its security group and key pair.
+    def terminate(self, *, everywhere: bool = False, owner: str = "", kept: bool = False) -> TerminateReport:
+        """Terminate all instances of the cluster, then delete its security group and key pair, and managed resources.
 
         Needs neither SSH nor any file of this computer. The report lists everything that remains; no error is raised
         for it.
 
         :param everywhere: also everything that this computer launched under other settings.
         :param owner: instead, everything of another owner in a cluster of this name: an owner id, ARN or name.
+        :param kept: also what outlives the cluster on purpose.
         :raises UsageError: the owner has nothing there.
         """
-        terminator = Terminator(self.inventory)
-        report = terminator.terminate_owner(owner) if owner else self._terminate_own(terminator, everywhere=everywhere)
+        if owner:
+            report = Terminator(self.inventory).terminate_owner(owner)
+        else:
+            report = self._terminate_own(everywhere=everywhere, kept=kept)
         self._forget_terminated(report)
         self.context.ssh.disconnect_all()
         return report
 
-    def _terminate_own(self, terminator: Terminator, *, everywhere: bool) -> TerminateReport:
-        # The requests first: a training job takes up to some minutes to end, in which the instances end as well.
-        requested = self.managed.end_all(0)
-        report = terminator.terminate_all(everywhere=everywhere)
-        return replace(report, managed=self.managed.end_all().including(requested))
+    def _terminate_own(self, *, everywhere: bool, kept: bool) -> TerminateReport:
+        ending = self.managed.ending(include_kept=kept)
+        # Once the end of the instances is requested: a service that does not answer must not delay that. Before they
+        # have ended: a training job takes up to some minutes to end, in which the instances end as well.
+        terminator = Terminator(self.inventory, on_requested=ending.request)
+        try:
+            report = terminator.terminate_all(everywhere=everywhere)
+        except StratusError:
+            ending.request()
+            raise
+        return replace(report, managed=ending.wait())
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.

@@ -9,9 +9,9 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import artifacts, quotas, registry, requests, roles, training, uses
 from orchestrator.aws.sagemaker import training_request as api
-from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.training_request import Channel, TrainingRequest
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext

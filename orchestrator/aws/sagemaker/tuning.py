@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
+from orchestrator.aws.managed.resources import ManagedResource
 from orchestrator.aws.sagemaker import training
-from orchestrator.aws.sagemaker.managed import ManagedResource
 from orchestrator.aws.sagemaker.ownership import TagMemo
 
 if TYPE_CHECKING:

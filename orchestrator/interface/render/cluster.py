@@ -13,9 +13,9 @@ from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, Amount
 from orchestrator.core.next_step import Message, NextStep, Text
 from orchestrator.hosts.tunnels import OpenTunnel
-from orchestrator.interface.render import stopped, units
+from orchestrator.interface.render import units
+from orchestrator.interface.render.billed import managed, stopped
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
-from orchestrator.interface.render.sagemaker import resources as managed
 from orchestrator.interface.render.styles import line, state
 from orchestrator.interface.render.units import columns, duration
 
@@ -195,6 +195,7 @@ def _(report: TerminateReport, _now: datetime) -> Lines:
     listed += [] if report.may_be_own else same_role(report.same_role)
     listed += _not_fetched(report.not_fetched, report.started_in)
     listed += _unfinished(report.unfinished_uploads)
+    listed += managed.kept(report.managed)
     # Never "0 VMs" while one may remain.
     if report.remaining:
         return listed

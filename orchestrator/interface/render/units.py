@@ -14,6 +14,9 @@ from orchestrator.interface.render.styles import Styled
 
 UNKNOWN = "price unknown"
 
+MONTH_H = 730
+"""Hours of a month, as AWS counts them for disks."""
+
 # Control characters but the tab: a terminal would obey them, a reader would not see them. Directional marks and
 # overrides reorder the text around them (https://www.unicode.org/reports/tr9/), separators begin lines, tags are
 # invisible, and halves of surrogate pairs stand for bytes of file names that are no UTF-8.
@@ -48,6 +51,12 @@ def rate(per_hour: Decimal | None) -> str:
     if per_hour is None:
         return UNKNOWN
     return f"${_rounded(per_hour, 3 if 0 < per_hour < Decimal('0.095') else 2):,}/h"
+
+
+def month_price(per_hour: Decimal | None) -> str:
+    """Return the price of a month of something with a price per hour: ``$12.00 a month``."""
+    # Per month: disks cost so little by the hour that stopped VMs would look free.
+    return UNKNOWN if per_hour is None else f"{usd(per_hour * MONTH_H)} a month"
 
 
 def unit_price(per_hour: Decimal | None) -> str:

@@ -180,7 +180,8 @@ class IPythonShell:
             session.app.invalidate()
 
     def _greet(self, poller: StatusPoller) -> None:
-        from orchestrator.interface.render import cluster, stopped
+        from orchestrator.interface.render import cluster
+        from orchestrator.interface.render.billed import stopped
         from orchestrator.interface.render.styles import line
 
         console = self.workspace.console

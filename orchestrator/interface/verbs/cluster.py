@@ -110,15 +110,21 @@ OwnerName = Annotated[str, VerbParameter(metavar="ID")]
 
 @GROUP.verb("TerminateAll", "terminate", step=6, changes_cluster=True, examples=(TERMINATE,))
 def terminate(
-    workspace: Workspace, *, everywhere: bool = False, owner: OwnerName = "", yes: Consent = False
+    workspace: Workspace,
+    *,
+    everywhere: bool = False,
+    owner: OwnerName = "",
+    kept: bool = False,
+    yes: Consent = False,
 ) -> TerminateReport:
     """Terminate all VMs of this cluster that are yours.
 
-    Its security group and key pair are deleted as well. Never asks. Works from any computer, because it finds the VMs
-    by their tags. Fetch results first: what is on the VMs is deleted.
+    Its security group and key pair are deleted as well, and what SageMaker runs for it. Never asks. Works from any
+    computer, because it finds them by their tags. Fetch results first: what is on the VMs is deleted.
 
     everywhere  also what this computer launched under other settings: cluster name, owner, region.
     owner       instead of yours those of another owner of this cluster, by the owner id or ARN that Status() shows.
+    kept        also what is kept on purpose and billed, such as volumes with data.
     yes         no effect: terminating never asks.
     """
     del yes
@@ -127,7 +133,7 @@ def terminate(
     # Terminating must work when a key file or the job's folder is missing.
     session = workspace.session(files=False, only_ending=True)
     with interruptible(workspace, "Some may still be up.", TERMINATE + "  terminates the rest"):
-        report = session.cluster.terminate(everywhere=everywhere, owner=owner)
+        report = session.cluster.terminate(everywhere=everywhere, owner=owner, kept=kept)
     not_fetched = session.jobs.not_fetched(report.terminated_ids)
     report = replace(report, not_fetched=not_fetched, started_in=session.jobs.started_in(not_fetched))
     show(workspace, report)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import roles
 from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, invocations, schedules
 from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
@@ -14,7 +15,6 @@ from orchestrator.aws.sagemaker.hosting.endpoints import Endpoint
 from orchestrator.aws.sagemaker.hosting.invocations import Payload
 from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, VARIANT, EndpointRequest
 from orchestrator.aws.sagemaker.logs import LogReader
-from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.ownership import TagMemo
 from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.aws.sagemaker.uses import Use

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import artifacts, quotas, roles, uses
 from orchestrator.aws.sagemaker import requests as api_requests
 from orchestrator.aws.sagemaker.hosting import endpoints, requests, transforms
 from orchestrator.aws.sagemaker.hosting.requests import EndpointRequest, Fleet
 from orchestrator.aws.sagemaker.hosting.transforms import TransformJob, TransformRequest
 from orchestrator.aws.sagemaker.logs import LogReader
-from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext

@@ -8,9 +8,9 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import artifacts, training
 from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
-from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.training import Phase, TrainingJob
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext

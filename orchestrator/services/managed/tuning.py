@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import quotas, requests, roles, training, tuning, tuning_request
-from orchestrator.aws.sagemaker.managed import ManagedLog
 from orchestrator.aws.sagemaker.training_request import TrainingRequest
 from orchestrator.aws.sagemaker.tuning import TuningChild
 from orchestrator.aws.sagemaker.tuning_request import TuningRequest

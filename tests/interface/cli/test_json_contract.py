@@ -15,8 +15,8 @@ from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.ingress.access import PortRange
+from orchestrator.aws.managed.resources import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.aws.pricing.break_even import BreakEven, OwnComputer, Rental, Use
-from orchestrator.aws.sagemaker.managed import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncrease
 from orchestrator.aws.sagemaker.roles import RoleDocuments
 from orchestrator.aws.storage.unfinished import UnfinishedUpload
@@ -72,8 +72,8 @@ KEYS: dict[type, str] = {
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
     "not_fetched started_in same_role unfinished_uploads managed",
     ManagedSurvey: "resources problem",
-    ManagedResource: "kind name state type count usd_per_hour created ends",
-    ManagedEndReport: "ends left",
+    ManagedResource: "kind name state type count usd_per_hour created ends kept detail",
+    ManagedEndReport: "ends left kept",
     ManagedEnd: "resource error",
     SameRoleOwner: "owner session machines usd_per_hour",
     OtherCluster: "cluster owner account region machines may_come usd_per_hour problem",

@@ -7,7 +7,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
-from orchestrator.interface.render import stopped
+from orchestrator.interface.render.billed import stopped
 from tests.support.interface.example_machines import machine, status, stopped_machine
 from tests.support.interface.rendered import NOW, rendered, texts
 

@@ -109,7 +109,7 @@ class FakeCluster:
         ready = tuple(HostStartup(name, "us-west-2b", 2.1, 1.4, 0.2) for name in names)
         return LaunchReport("l-1", 0.3, ready, failed, 3.9)
 
-    def terminate(self, *, everywhere: bool = False, owner: str = "") -> TerminateReport:
+    def terminate(self, *, everywhere: bool = False, owner: str = "", kept: bool = False) -> TerminateReport:
         left = "left" in self.state.bad
         states = {name: "running" if left and name == "ml-1" else "terminated" for name in self.state.vms}
         results = tuple(

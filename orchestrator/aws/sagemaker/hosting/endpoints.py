@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
+from orchestrator.aws.managed.resources import ManagedResource
 from orchestrator.aws.sagemaker.hosting import autoscaling, schedules
 from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, REAL_TIME, SERVERLESS, EndpointRequest
-from orchestrator.aws.sagemaker.managed import ManagedResource
 from orchestrator.aws.sagemaker.ownership import TagMemo
 from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.core.errors import StratusError

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
-from orchestrator.aws.sagemaker.managed import ManagedResource
+from orchestrator.aws.managed.resources import ManagedResource
 from orchestrator.aws.sagemaker.ownership import TagMemo
 from orchestrator.aws.sagemaker.training import name_prefix
 

@@ -1,10 +1,10 @@
-"""Text and JSON documents of managed resources: what SageMaker bills besides VMs."""
+"""Text and JSON documents of managed resources: what is billed besides VMs."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from orchestrator.aws.sagemaker.managed import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
+from orchestrator.aws.managed.resources import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document
@@ -13,24 +13,38 @@ from orchestrator.interface.render.styles import line
 
 def listed(survey: ManagedSurvey, now: datetime) -> Lines:
     """Return a row for each resource that is billed, and why some could not be looked up."""
-    problem = [f"  SageMaker was not looked up: {survey.problem}"] if survey.problem else []
-    return [*units.columns([_cells(resource, now) for resource in survey.resources]), *problem]
+    problems = [f"  {service} was not looked up: {problem}" for service, problem in survey.problems]
+    return [*units.columns([_cells(resource, now) for resource in survey.resources]), *problems]
 
 
 def _cells(resource: ManagedResource, now: datetime) -> list[str]:
     count = f"{resource.count} x {resource.type}" if resource.type else ""
     age = f"since {units.clock(resource.created_at, now)}" if resource.created_at else ""
     end = f"ends {units.clock(resource.ends_at, now)}" if resource.ends_at else ""
-    return [resource.kind, resource.name, resource.state, count, age, end, units.unit_price(resource.usd_per_hour)]
+    state = f"{resource.state}, kept" if resource.is_kept else resource.state
+    return [resource.kind, resource.name, state, count or resource.detail, age, end, _price(resource)]
+
+
+def _price(resource: ManagedResource) -> str:
+    """Return the price per hour; per month of what is stored rather than run."""
+    return units.month_price(resource.usd_per_hour) if resource.is_kept else units.unit_price(resource.usd_per_hour)
 
 
 def left(survey: ManagedSurvey) -> Lines:
-    """Return on exit what SageMaker still bills; nothing when there is nothing."""
+    """Return on exit which managed resources are still billed; nothing when there are none."""
     count = len(survey.resources)
     if not count:
         return []
-    still = f"{units.count(count, 'resource')} of SageMaker {'is' if count == 1 else 'are'} still billed: "
+    still = f"{units.count(count, 'managed resource')} {'is' if count == 1 else 'are'} still billed: "
     return [line(still + f"{units.rate(survey.usd_per_hour)}. ", NextStep("Status"), " lists them.")]
+
+
+def kept(report: ManagedEndReport) -> Lines:
+    """Return what was left on purpose, with its price, and how to end it."""
+    if not report.kept_resources:
+        return []
+    rows = [f"  Kept: {resource.kind} {resource.name}, {_price(resource)}" for resource in report.kept_resources]
+    return [*rows, line("  ", NextStep("TerminateAll", kept=True), " deletes what is kept as well.")]
 
 
 def ended(report: ManagedEndReport) -> list[str]:
@@ -45,7 +59,7 @@ def _(survey: ManagedSurvey) -> Document:
 
 @document.register(ManagedEndReport)
 def _(report: ManagedEndReport) -> Document:
-    return {"ends": document(report.ends), "left": document(report.remaining)}
+    return {"ends": document(report.ends), "left": document(report.remaining), "kept": document(report.kept_resources)}
 
 
 @document.register(ManagedResource)
@@ -59,6 +73,8 @@ def _(resource: ManagedResource) -> Document:
         "usd_per_hour": document(resource.usd_per_hour),
         "created": document(resource.created_at),
         "ends": document(resource.ends_at),
+        "kept": resource.is_kept,
+        "detail": resource.detail,
     }
 
 

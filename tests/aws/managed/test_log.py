@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.aws.sagemaker.managed import ManagedLog
+from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, StratusError
 from orchestrator.core.journal import Journal
@@ -38,7 +38,7 @@ def refused(code: str) -> CloudRefused:
 def test_an_intent_is_open_while_its_resource_may_be_there(
     tmp_path: Path, error: StratusError | None, found: str | StratusError, is_open: bool, is_created: bool
 ) -> None:
-    log = ManagedLog(Journal(tmp_path, REAL_CLOCK), lambda: CLUSTER_ID, REAL_CLOCK)
+    log = ManagedLog(Journal(tmp_path, REAL_CLOCK), lambda: CLUSTER_ID, REAL_CLOCK, ("training",))
 
     def create() -> str:
         assert [entry.facts["name"] for entry in log.open_entries()] == ["a"]

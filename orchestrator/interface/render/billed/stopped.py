@@ -16,15 +16,6 @@ from orchestrator.interface.render.styles import line
 if TYPE_CHECKING:
     from orchestrator.cluster.status import ClusterStatus, InstanceStatus
 
-MONTH_H = 730
-"""Hours of a month, as AWS counts them for disks."""
-
-
-def month(per_hour: Decimal | None) -> str:
-    """Return the price of a month: ``$12.00 a month``."""
-    # Per month: disks cost so little by the hour that stopped VMs would look free.
-    return units.usd(None if per_hour is None else per_hour * MONTH_H) + ("" if per_hour is None else " a month")
-
 
 def age(machine: InstanceStatus, at: datetime) -> str:
     """Return for how long a VM has been stopped; nothing when that is not known."""
@@ -36,7 +27,7 @@ def kept(disks: Iterable[Decimal | None]) -> Lines:
 
     :param disks: USD per hour of each one's disk.
     """
-    price = month(cost.total(disks))
+    price = units.month_price(cost.total(disks))
     return [
         f"  The disks stay and are billed: {price}. Stopped VMs have no timer: they stay until terminated.",
         line("  ", NextStep("StartAll"), " starts the VMs again; ", NextStep("TerminateAll"), " terminates them."),
@@ -49,7 +40,7 @@ def left(status: ClusterStatus) -> Lines:
     if not count:
         return []
     disks = f"{units.count(count, 'stopped VM')} keep{'s its disk' if count == 1 else ' their disks'}"
-    return [line(f"{disks}: {month(status.stopped_usd_per_hour)}, until ", NextStep("TerminateAll"), ".")]
+    return [line(f"{disks}: {units.month_price(status.stopped_usd_per_hour)}, until ", NextStep("TerminateAll"), ".")]
 
 
 def reminder(status: ClusterStatus, max_hours: float) -> Lines:
@@ -65,7 +56,7 @@ def reminder(status: ClusterStatus, max_hours: float) -> Lines:
     names = ", ".join(machine.name for machine in machines)
     have, disks, them = ("has", "its disk", "it") if len(machines) == 1 else ("have", "their disks", "them")
     age_text = units.duration((status.at - since).total_seconds())
-    price = month(cost.total(machine.disk_usd_per_hour for machine in machines))
+    price = units.month_price(cost.total(machine.disk_usd_per_hour for machine in machines))
     return [
         f"  {names} {have} been stopped for {age_text} (max_hours is {units.hours(max_hours)}): {price} for {disks}, "
         f"until you terminate {them}.",

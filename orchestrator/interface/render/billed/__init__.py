@@ -1,0 +1,1 @@
+"""Text and JSON documents of costs besides running VMs: stopped ones, and managed resources."""

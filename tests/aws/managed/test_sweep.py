@@ -1,0 +1,111 @@
+"""TerminateAll and Status with managed resources: no service delays another, and no failed lookup is an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from localcloud.scenarios.scenario import Fault, Scenario, make_fault
+from orchestrator.aws.managed.sweep import PROBLEM_TIMEOUT_S
+from orchestrator.services.hosting.planning import DeployChoices
+from orchestrator.session import Session
+from tests.support.jobs.served_job import RUN_ID, write_job, write_run
+from tests.support.simulated_project import CONFIG, SimulatedProject
+
+Simulate = Callable[..., SimulatedProject]
+
+CALLS = "ListTrainingJobs,ListHyperParameterTuningJobs,ListEndpoints,ListTransformJobs"
+WITH_ROLE = CONFIG + "[sagemaker]\nrole = arn:aws:iam::123456789012:role/any\n"
+UNANSWERED = (make_fault("dropped", action=CALLS, times=900), make_fault("slow", action=CALLS, times=900, seconds=70))
+REFUSED = make_fault("error", action=CALLS, code="AccessDeniedException", message="No.", times=900)
+
+
+def launched(project: SimulatedProject) -> Session:
+    """Launch an instance and return the session."""
+    session = project.session()
+    session.cluster.launch(session.cluster.plan(1))
+    return session
+
+
+def deploy(project: SimulatedProject) -> None:
+    """Create an endpoint from this computer."""
+    job = write_job(project.folder / "line")
+    write_run(project.folder / "runs", "line")
+    session = project.session()
+    session.endpoints.deploy(session.endpoints.plan(DeployChoices(RUN_ID[-3:], job, name="line")))
+
+
+@pytest.mark.parametrize("fault", UNANSWERED, ids=["dropped", "silent"])
+def test_a_service_that_does_not_answer_delays_no_termination_and_is_reported(simulate: Simulate, fault: Fault) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    session = launched(project)
+    project.cloud.play(Scenario(7, (fault,)))
+    before, start = len(project.cloud.calls), project.cloud.clock.now()
+
+    report = session.cluster.terminate()
+
+    made = [call.action for call in project.cloud.calls[before:]]
+    assert made.index("TerminateInstances") < next(index for index, action in enumerate(made) if action in CALLS)
+    assert [line.split(":")[0] for line in map(str, report.remaining)] == ["SageMaker"]
+    assert project.our_states == []
+    assert project.cloud.clock.now() - start < 4 * PROBLEM_TIMEOUT_S
+
+
+def test_a_status_without_an_answer_of_a_service_names_it_soon(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    session = launched(project)
+    project.cloud.play(Scenario(7, (UNANSWERED[1],)))
+    start = project.cloud.clock.now()
+
+    managed = session.cluster.status().managed
+
+    assert [service for service, _ in managed.problems] == ["SageMaker"]
+    assert project.cloud.clock.now() - start < 30
+
+
+@pytest.mark.parametrize("fault", [*UNANSWERED, REFUSED], ids=["dropped", "silent", "refused"])
+def test_a_service_that_was_never_used_is_no_concern(simulate: Simulate, fault: Fault) -> None:
+    project = simulate()
+    session = launched(project)
+    project.cloud.play(Scenario(7, (fault,)))
+
+    report = session.cluster.terminate()
+
+    assert report.remaining == ()
+
+
+def test_another_computer_ends_what_this_one_created(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    deploy(project)
+    project.config = CONFIG
+
+    report = project.session("another").cluster.terminate()
+
+    assert report.remaining == ()
+    assert [end.resource.kind for end in report.managed.ends] == ["endpoint"]
+    assert project.cloud.live_managed() == []
+
+
+def test_a_refused_lookup_does_not_end_the_wait_for_what_others_list(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    deploy(project)
+    refused = make_fault("error", action="ListTrainingJobs", code="AccessDeniedException", message="No.", times=900)
+    project.cloud.play(Scenario(7, (refused,)))
+
+    report = project.session().cluster.terminate()
+
+    assert [(end.resource.kind, end.error) for end in report.managed.ends] == [("endpoint", "")]
+    assert [line.split(":")[0] for line in report.managed.unconfirmed] == ["SageMaker"]
+
+
+def test_a_service_that_answers_after_some_time_ends_everything(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    deploy(project)
+    project.cloud.play(Scenario(7, (make_fault("error", action=CALLS, code="ThrottlingException", times=9),)))
+
+    report = project.session().cluster.terminate()
+
+    assert report.remaining == ()
+    assert project.cloud.live_managed() == []
