@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from tests.support.simulated_project import CONFIG, SimulatedProject
 Simulate = Callable[..., SimulatedProject]
 
 CALLS = "ListTrainingJobs,ListHyperParameterTuningJobs,ListEndpoints,ListTransformJobs"
-WITH_ROLE = CONFIG + "[sagemaker]\nrole = arn:aws:iam::123456789012:role/any\n"
+WITH_ROLE = CONFIG + "[sagemaker]\nrole = arn:aws:iam::123456789012:role/stratus-sagemaker-ml-us-west-2\n"
 UNANSWERED = (make_fault("dropped", action=CALLS, times=900), make_fault("slow", action=CALLS, times=900, seconds=70))
 REFUSED = make_fault("error", action=CALLS, code="AccessDeniedException", message="No.", times=900)
 
@@ -31,6 +32,11 @@ def launched(project: SimulatedProject) -> Session:
 
 def deploy(project: SimulatedProject) -> None:
     """Create an endpoint from this computer."""
+    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    project.cloud.session().client("iam").create_role(
+        RoleName="stratus-sagemaker-ml-us-west-2", AssumeRolePolicyDocument=trust
+    )
     job = write_job(project.folder / "line")
     write_run(project.folder / "runs", "line")
     session = project.session()
