@@ -74,7 +74,7 @@ def main(mode: str, url: str, dest: str) -> int:
     try:
         # Here, so that a missing package becomes a message: the job's environment decides what there is.
         import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
     except ImportError:
         print("boto3 is missing from the job's environment")
         return 1
@@ -90,6 +90,9 @@ def main(mode: str, url: str, dest: str) -> int:
             return 0 if is_current(folder, objects) else 1
         folder.mkdir(parents=True, exist_ok=True)
         download(client, bucket, folder, objects)
+    except NoCredentialsError:
+        print(f"{url}: this VM has no role: InstanceRole() creates one, [aws] instance_profile names it")
+        return 1
     except (BotoCoreError, ClientError) as error:
         print(f"{url}: {error}")
         return 1

@@ -54,6 +54,7 @@ ANYWHERE = {
 
 ELSEWHERE = {
     "iam:PassRole": "EC2 asks for it on RunInstances with a profile; there is no call of that name",
+    **dict.fromkeys(("iam:TagInstanceProfile", "iam:TagRole"), "IAM asks for it on every creation with tags"),
     "ecr:BatchGetImage": "a machine's engine makes it, with the login that GetAuthorizationToken gave",
     "ecr:GetDownloadUrlForLayer": "the same",
     **ANYWHERE,
@@ -99,6 +100,10 @@ def exercise_lifecycle(lab: Project) -> None:
         move_data(lab, session)
         session.cluster.stop()
         session.cluster.start()
+    own_role = lab.session(adapt=lambda loaded: replace(loaded, aws=replace(loaded.aws, instance_profile="")))
+    with own_role as session:
+        session.instance_roles.create(session.instance_roles.plan(data=["s3://own/data"]))
+        session.instance_roles.delete(session.instance_roles.find())
     moved = lab.config.read_text().replace("ssh_from = 127.0.0.1/32", "ssh_from = 127.0.0.0/31")
     lab.config.write_text(moved.replace("[aws]", "[aws]\nterminate_regions = all"))
     with lab.session() as session:

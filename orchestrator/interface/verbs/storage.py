@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.interaction import check_number, interruptible, show
-from orchestrator.interface.verbs.parameters import VerbParameter, decimal_number
+from orchestrator.interface.verbs.interaction import Confirmation, check_number, confirm, interruptible, show
+from orchestrator.interface.verbs.parameters import Consent, JobOption, VerbParameter, decimal_number
 
 if TYPE_CHECKING:
     from orchestrator.hosts.transfer import HostTransfer
     from orchestrator.interface.workspace import Workspace
+    from orchestrator.services.instance_roles import InstanceRoleEnd, InstanceRolePlan
     from orchestrator.services.storage import AbortReport, DataListing, TransferReport
 
 GROUP = VerbGroup("Data")
@@ -26,6 +27,7 @@ Url = Annotated[str, VerbParameter(metavar="S3-URL", positional=True)]
 LocalPath = Annotated[str, VerbParameter(metavar="PATH", positional=True)]
 Host = Annotated[str, VerbParameter(metavar="HOST", positional=True, also_option=True, completes="host")]
 Remote = Annotated[str, VerbParameter(metavar="REMOTE", positional=True)]
+Urls = Annotated[str, VerbParameter(metavar="URL")]
 Limit = Annotated[float, VerbParameter(metavar="MB/S", parse=decimal_number)]
 
 
@@ -219,3 +221,44 @@ def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: H
     with interruptible(workspace, "What was received so far stays.", again + "  receives it again"):
         report = workspace.session().hosts.receive(remote, _path(path), host)
     return show(workspace, report)
+
+
+@GROUP.verb(
+    "InstanceRole",
+    "instance-role",
+    examples=(NextStep("InstanceRole"), NextStep("InstanceRole", data="s3://bucket/prefix")),
+)
+def instance_role(
+    workspace: Workspace, *, job: JobOption = "", data: Urls = "", delete: bool = False, yes: Consent = False
+) -> InstanceRolePlan | InstanceRoleEnd:
+    """Create the role of the VMs, for the job's data and checkpoints on S3.
+
+    Shows its permissions and asks: reading the prefixes that the job's data names, reading and writing the prefix of
+    its checkpoints, and nothing else. What it may do already stays. [aws] instance_profile then names it, for VMs that
+    are launched from then on. A profile of your own that the setting names is never changed.
+
+    job     folder of the job, or its .ini file (default: [job] run in the config file).
+    data    further data on S3 that VMs may read; several between blanks.
+    delete  delete the role and its instance profile.
+    yes     do not ask for confirmation.
+
+    Costs  nothing.
+    """
+    from orchestrator.jobs.scripts import find as scripts
+
+    roles = workspace.session(files=False).instance_roles
+    if delete:
+        plan = roles.find()
+        show(workspace, plan)
+        again = NextStep("InstanceRole", delete=True, yes=True)
+        confirm(workspace, Confirmation("Delete it?", again, "No role was deleted.", is_default_yes=False), yes=yes)
+        return show(workspace, roles.delete(plan))
+    options = {name: value for name, value in (("job", job), ("data", data)) if value}
+    plan = roles.plan(scripts.find(job, lambda *_words, **_options: NextStep("InstanceRole", **options)), data.split())
+    show(workspace, plan)
+    if plan.is_current:
+        return plan
+    question = "Change it?" if plan.arn else "Create it?"
+    again = NextStep("InstanceRole", **options, yes=True)
+    confirm(workspace, Confirmation(question, again, "No role was created or changed."), yes=yes)
+    return show(workspace, roles.create(plan))

@@ -45,7 +45,7 @@ def completed(folder: Path, *typed: str) -> set[str]:
         (["--output", ""], {"text", "json"}),
         (["--l"], {"--local"}),
         (["killa"], {"killall"}),
-        (["inst"], {"install", "instance-types"}),
+        (["inst"], {"install", "instance-role", "instance-types"}),
         (["instances"], {"instances"}),
         (["run", "--job", "ex"], {"examples"}),
     ],

@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.aws.capacity.offerings import Offering
 from orchestrator.aws.capacity.quotas import Quota, QuotaIncrease, QuotaUsage
+from orchestrator.aws.ec2.instance_roles import InstanceRoleDocuments
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.ingress.access import PortRange
 from orchestrator.aws.managed.resources import ManagedEnd, ManagedEndReport, ManagedResource, ManagedSurvey
@@ -50,6 +51,7 @@ from orchestrator.services.account import AccessReport, Cost
 from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
 from orchestrator.services.hosting.transforms import TransformResult
 from orchestrator.services.images import PushedImage
+from orchestrator.services.instance_roles import InstanceRoleEnd, InstanceRolePlan
 from orchestrator.services.managed.tuning import TuningTrial
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.roles import RolePlan
@@ -124,6 +126,9 @@ KEYS: dict[type, str] = {
     SageMakerQuotaIncrease: "limit wanted status open",
     SageMakerQuota: "quota needed limit in_use",
     TuningTrial: "job state value hyperparameters seconds usd reason best",
+    InstanceRolePlan: "name arn current set reads writes role",
+    InstanceRoleDocuments: "name trust permissions",
+    InstanceRoleEnd: "name set",
     RolePlan: "name arn bucket current role pass_role",
     RoleDocuments: "name trust permissions",
     PushedImage: "job image tag",

@@ -61,6 +61,7 @@ ACCEPTED: list[tuple[str, str, list[Any], dict[str, Any]]] = [
         },
     ),
     ("quota", "RequestLimitIncrease", [], {}),
+    ("instance-role --delete -y", "InstanceRole", [], {"delete": True, "yes": True}),
     ("sagemaker-role --yes", "SageMakerRole", [], {"yes": True}),
     ("push-image folder --yes", "PushImage", [], {"job": "folder", "yes": True}),
     ("quota -n 4", "RequestLimitIncrease", [], {"n": 4}),

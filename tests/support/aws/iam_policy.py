@@ -147,9 +147,13 @@ class Call:
                 yield Claim(f"ecr:{action}", "arn:aws:ecr:us-west-2:123456789012:repository/x")
         elif self.service == "ssm" and "Name" in self.parameters:
             yield Claim(self.action, f"arn:aws:ssm:us-west-2::parameter{self.parameters['Name']}")
-        elif self.operation == "GetInstanceProfile":
-            name = self.parameters["InstanceProfileName"]
-            yield Claim(self.action, f"arn:aws:iam::123456789012:instance-profile/{name}")
+        elif self.service == "iam":
+            # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsidentityandaccessmanagementiam.html
+            kind = "InstanceProfile" if "InstanceProfile" in self.operation else "Role"
+            name, resource = self.parameters[f"{kind}Name"], {"Role": "role"}.get(kind, "instance-profile")
+            yield Claim(self.action, f"arn:aws:iam::123456789012:{resource}/{name}")
+            if "Tags" in self.parameters:
+                yield Claim(f"iam:Tag{kind}", f"arn:aws:iam::123456789012:{resource}/{name}")
         elif self.operation == "CreateTags":
             for resource in self.parameters["Resources"]:
                 yield self._on(resource, {"aws:tagkeys": [tag["Key"] for tag in self.parameters["Tags"]]})
