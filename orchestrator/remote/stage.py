@@ -91,7 +91,7 @@ def main(mode: str, url: str, dest: str) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         download(client, bucket, folder, objects)
     except NoCredentialsError:
-        print(f"{url}: this VM has no role: InstanceRole() creates one, [aws] instance_profile names it")
+        print(f"{url}: this VM has no role: [aws] instance_profile names one (docs/data.md)")
         return 1
     except (BotoCoreError, ClientError) as error:
         print(f"{url}: {error}")

@@ -231,7 +231,7 @@ def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: H
 def instance_role(
     workspace: Workspace, *, job: JobOption = "", data: Urls = "", delete: bool = False, yes: Consent = False
 ) -> InstanceRolePlan | InstanceRoleEnd:
-    """Create the role of the VMs, for the job's data and checkpoints on S3.
+    """Create the role of the VMs, to use S3.
 
     Shows its permissions and asks: reading the prefixes that the job's data names, reading and writing the prefix of
     its checkpoints, and nothing else. What it may do already stays. [aws] instance_profile then names it, for VMs that
