@@ -72,31 +72,11 @@ def default_home() -> Path:
 class Session:
     """One cluster and the jobs on it: opens, holds and closes the services.
 
-    <<<<<<< HEAD
-    =======
-        :ivar cluster: launch, inspect, stop, start, terminate and recover instances.
-        :ivar jobs: install, start, follow, list, cancel and fetch.
-        :ivar sagemaker: training jobs.
-        :ivar endpoints: models of runs, served by SageMaker.
-        :ivar transforms: batch transforms.
-        :ivar tuning: tuning jobs.
-        :ivar instance_roles: the role of the VMs.
-        :ivar roles: the execution role of SageMaker's containers.
-        :ivar images: container images for SageMaker.
-        :ivar runs: runs of both, wherever they run.
-        :ivar hosts: usage, commands and tunnels, on any host.
-        :ivar notebooks: JupyterLab on a host.
-        :ivar storage: files and folders to S3 and back.
-        :ivar tensorboard: TensorBoard on a host.
-        :ivar dask: clusters of runs, for clients on this computer.
-        :ivar ssh_config: the SSH config for plain ssh, scp, rsync and editors.
-        :ivar account: cost, quotas, instance types, SSH access.
-    >>>>>>> 7105754 (A role for VMs with the least permissions that the job needs)
-        :param home: folder of everything that is kept on this computer.
-        :param runs: folder that results are fetched into.
-        :param on_event: called with every change of state, from several threads.
-        :param clients: AWS clients; None creates them from the settings.
-        :param runtime: time, SSH and threads; None takes the real ones.
+    :param home: folder of everything that is kept on this computer.
+    :param runs: folder that results are fetched into.
+    :param on_event: called with every change of state, from several threads.
+    :param clients: AWS clients; None creates them from the settings.
+    :param runtime: time, SSH and threads; None takes the real ones.
     """
 
     def __init__(
