@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from orchestrator.services.images import ImageService
     from orchestrator.services.instance_roles import InstanceRoleService
     from orchestrator.services.jobs import JobContext, JobService
+    from orchestrator.services.machines.baked_images import BakedImageService
     from orchestrator.services.managed.tuning import TuningService
     from orchestrator.services.notebooks import NotebookService
     from orchestrator.services.roles import RoleService
@@ -215,6 +216,15 @@ class Session:
         return ImageService(self.context, self._load_upload)
 
     @CreatedOnce
+    def baked_images(self) -> BakedImageService:
+        """Images of installed VMs."""
+        from orchestrator.services.machines.baked_images import BakedImageService, InstallState
+
+        installs = self.jobs.installs
+        state = InstallState(self.jobs.load_job, installs.environment_digest, installs.missing_environment)
+        return BakedImageService(self.inventory, state)
+
+    @CreatedOnce
     def runs(self) -> RunService:
         """Runs of both, wherever they run."""
         from orchestrator.services.managed.training_runs import TrainingRuns
@@ -285,12 +295,14 @@ class Session:
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:
         from orchestrator.aws.storage import s3
+        from orchestrator.cluster.preflight import INSTALL_DIGEST
         from orchestrator.install.needs import missing_needs
         from orchestrator.jobs import inputs
 
         # Handed in as functions: a cluster is launched without knowing what a job is.
         load_job = partial(self.jobs.load_job, job)
-        return inputs.checks(partial(s3.find, self.context.clients), load_job, missing_needs)
+        checks = inputs.checks(partial(s3.find, self.context.clients), load_job, missing_needs)
+        return checks | {INSTALL_DIGEST: partial(self.jobs.installs.find_environment_digest, load_job)}
 
     def _job_context(self) -> JobContext:
         from orchestrator.aws import ecr

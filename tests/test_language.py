@@ -41,7 +41,7 @@ PHRASES = re.compile(
 COUNTED = re.compile(r"^ (hosts?|instances?)\b|\bno (host|instance) is (up|running)|\d (hosts|instances)\b")
 KEYS = {"not judged"}
 """Keys of reports that scripts read: they stay."""
-NO_VM = re.compile(r"machine[- ]learning|virtual machine", re.IGNORECASE)
+NO_VM = re.compile(r"machine[- ]learning|virtual machine|machine-id", re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)
 NAMES = {"each", "found", "one", "said", "made", "given", "what", "words", "kept"}
 

@@ -14,6 +14,7 @@ from orchestrator.services.cluster import ClusterService
 from orchestrator.services.dask_clusters import DaskService
 from orchestrator.services.hosts import HostService
 from orchestrator.services.jobs import JobService
+from orchestrator.services.machines.baked_images import BakedImageService
 from orchestrator.services.notebooks import NotebookService
 from orchestrator.services.ssh_config import SshConfigService
 from orchestrator.services.storage import StorageService
@@ -75,6 +76,12 @@ API: dict[type, list[str]] = {
         "ssh_command(name)",
         "tunnel(name, port)",
         "usage(names=())",
+    ],
+    BakedImageService: [
+        "bake(plan, *, remove_runs=False)",
+        "delete(names=(), *, stale=False)",
+        "list_images()",
+        "plan(name='')",
     ],
     NotebookService: [
         "open(name='', kernel='')",

@@ -27,7 +27,7 @@ from localcloud.fault_injection.client_address import ClientAddressFaults
 from localcloud.fault_injection.hosts import FaultyHosts
 from localcloud.fault_injection.instances import InstanceFaults
 from localcloud.fault_injection.third_party import ThirdPartyResources
-from localcloud.hosts.interface import Closable, HostControl
+from localcloud.hosts.interface import Closable, HostControl, ImageStore, NoImages
 from localcloud.sagemaker import dispatch
 from localcloud.sagemaker.hosting.interface import Site
 from localcloud.sagemaker.runs.execution import Executor
@@ -55,6 +55,7 @@ class CloudParts:
     :param jobs: executes SageMaker's training jobs.
     :param call: makes the calls of schedules.
     :param models: where SageMaker's models are served.
+    :param images: disks of images that were made from instances.
     """
 
     environment: CloudEnvironment
@@ -66,6 +67,7 @@ class CloudParts:
     jobs: Executor
     call: Caller
     models: Site
+    images: ImageStore = field(default_factory=NoImages)
 
 
 @dataclass
@@ -266,6 +268,7 @@ def _install(parts: CloudParts, lifecycle: Lifecycle, ingress: Ingress) -> RoleS
         lifecycle=lifecycle,
         on_ingress_change=ingress.update,
         console=parts.console,
+        images=parts.images,
         regions=[HOME_REGION],
         dispatch=Ec2Api.dispatch,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from localcloud.aws.images import has_engine, login_user
+from localcloud.aws.images import BakedImage, has_engine, login_user
 from localcloud.core.addresses import AddressBlock
 from localcloud.core.home import Home
 from localcloud.core.urls import METADATA
@@ -49,6 +49,7 @@ class HostSpecs:
             environment=self._environment(instance),
             boot_seconds=self.cloud.durations.boot_s,
             has_engine=has_engine(image),
+            image_id=image.id if isinstance(image, BakedImage) else "",
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:

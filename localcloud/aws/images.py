@@ -15,6 +15,7 @@ from moto.ec2.models.amis import Ami
 from moto.ssm.models import Parameter
 
 if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance
     from moto.ssm.models import SimpleSystemManagerBackend
 
 CANONICAL = "099720109477"
@@ -142,14 +143,70 @@ class SeededImage(Ami):
         return [{"DeviceName": self.root_device_name, "Ebs": {**ebs, "DeleteOnTermination": True, "Encrypted": False}}]
 
 
+class BakedImage(Ami):
+    """An image made from an instance, with a snapshot of each of its volumes.
+
+    :param base: image of the instance; None if it was deregistered.
+    """
+
+    def __init__(
+        self, ec2: Any, image_id: str, instance: Instance, *, name: str, description: str, **facts: Any
+    ) -> None:
+        base = ec2.amis.get(instance.image_id)
+        # Before moto's constructor, which reads ``block_device_mappings``.
+        self.base, self._disks = base, list[dict[str, Any]]()
+        super().__init__(
+            ec2,
+            image_id,
+            instance=instance,
+            name=name,
+            description=description,
+            state="pending",
+            root_device_type="ebs",
+            root_device_name=base.root_device_name if base else "/dev/sda1",
+            region_name=f"{ec2.region_name}a",
+            **facts,
+        )
+        # moto's own is of a disk of 15 GiB, whatever the instance has.
+        del ec2.snapshots[self.ebs_snapshot.id]
+        for device, mapping in instance.get_block_device_mapping:
+            volume = ec2.get_volume(mapping.volume_id)
+            snapshot = ec2.create_snapshot(
+                volume.id, f"Created by CreateImage({instance.id}) for {self.id}", from_ami=self.id
+            )
+            self.ebs_snapshot = snapshot if device == self.root_device_name else self.ebs_snapshot
+            ebs = {"SnapshotId": snapshot.id, "VolumeSize": volume.size, "VolumeType": volume.volume_type}
+            ebs |= {"DeleteOnTermination": mapping.delete_on_termination, "Encrypted": volume.encrypted}
+            self._disks.append({"DeviceName": device, "Ebs": ebs})
+
+    @property
+    def block_device_mappings(self) -> list[dict[str, Any]]:
+        """Disks that an instance gets by default."""
+        return self._disks
+
+    @property
+    def snapshot_ids(self) -> list[str]:
+        """Ids of its snapshots."""
+        return [disk["Ebs"]["SnapshotId"] for disk in self._disks]
+
+
+def _seeded(image: Ami | None) -> ImageSpec | None:
+    """Return the image of the table that an image is, or was made from."""
+    while isinstance(image, BakedImage):
+        image = image.base
+    return image.spec if isinstance(image, SeededImage) else None
+
+
 def login_user(image: Ami | None) -> str:
-    """Return the login account of an image; images made from instances are assumed to be Ubuntu."""
-    return image.spec.user if isinstance(image, SeededImage) else "ubuntu"
+    """Return the login account of an image; images of unknown origin are assumed to be Ubuntu."""
+    spec = _seeded(image)
+    return spec.user if spec else "ubuntu"
 
 
 def has_engine(image: Ami | None) -> bool:
     """Return whether instances of an image have a running Docker engine."""
-    return isinstance(image, SeededImage) and image.spec.owner == DEEP_LEARNING
+    spec = _seeded(image)
+    return spec is not None and spec.owner == DEEP_LEARNING
 
 
 def seed_parameters(ssm: SimpleSystemManagerBackend) -> None:

@@ -13,7 +13,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud.aws.prices import spot_types
-from localcloud.ec2 import launch_validation
+from localcloud.ec2 import images, launch_validation
 from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest, spot_price
 from localcloud.scenarios.fault_engine import FaultEngine
@@ -73,6 +73,29 @@ class Ec2Api(EC2Response):
     def terminate_instances(self) -> ActionResult:
         """Return moto's answer with the actual states of the instances."""
         return self._with_states(super().terminate_instances())
+
+    def create_image(self) -> ActionResult:
+        """Make an image of an instance, with snapshots of its volumes and a copy of its host's disk."""
+        self.error_on_dryrun()
+        image = images.create(
+            self.ec2_backend,
+            self._get_param("InstanceId"),
+            self._get_param("Name"),
+            self._get_param("Description", ""),
+            {part["ResourceType"]: part["Tags"] for part in self._get_param("TagSpecifications", [])},
+            reboots=not self._get_bool_param("NoReboot", False),
+        )
+        return ActionResult({"ImageId": image.id})
+
+    def deregister_image(self) -> ActionResult:
+        """Remove an image, and its snapshots if that is requested, which moto only answers."""
+        answer = super().deregister_image()
+        images.remove(
+            self.ec2_backend,
+            self._get_param("ImageId"),
+            with_snapshots=self._get_bool_param("DeleteAssociatedSnapshots", False),
+        )
+        return answer
 
     def delete_key_pair(self) -> ActionResult:
         """Delete a key pair by id or name; moto knows names only, and reports success for an unknown id."""

@@ -22,6 +22,7 @@ from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock, PublicAddr
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
 from localcloud.ec2.visibility import Visibility
+from localcloud.hosts.interface import ImageStore
 from localcloud.scenarios.targets import Subject
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class BackendContext:
     :param console: returns the console output of an instance's host.
     :param public_addresses: of all regions.
     :param on_ingress_change: called after a change of security groups or of their rules.
+    :param images: disks of images that were made from instances.
     :param regions: regions in use, in the order of their first use.
     :param dispatch: view function that parses and answers requests to the EC2 API.
     """
@@ -49,6 +51,7 @@ class BackendContext:
     lifecycle: Lifecycle
     on_ingress_change: Callable[[], None]
     console: Callable[[str], bytes]
+    images: ImageStore
     regions: list[str]
     dispatch: Callable[..., Any]
 

@@ -15,6 +15,7 @@ class StateDurations:
 
     :param boot_s: from running to an open SSH port.
     :param checks_s: from running to status checks that are ``ok``.
+    :param image_s: from CreateImage to an available image.
     :param job_start_s: from a job's creation to its instances.
     :param job_grace_s: from SIGTERM to SIGKILL when a job is stopped.
     :param minute_s: a minute of the metrics and cooldowns of autoscaling.
@@ -25,6 +26,7 @@ class StateDurations:
     stopping_s: float = 0.3
     shutting_down_s: float = 0.3
     checks_s: float = 1.0
+    image_s: float = 0.5
     job_start_s: float = 0.2
     job_grace_s: float = 5.0
     minute_s: float = 1.0
@@ -33,8 +35,8 @@ class StateDurations:
     def real(cls) -> StateDurations:
         """Return EC2's own durations: 17 s pending, then 4 s until SSH answers (cold launches take 22-26 s in all).
 
-        No figures were measured for stopping, shutting down, status checks, and the start of a job, which "take
-        minutes"; 5 s, 120 s and 90 s are used. A job's 120 s of grace are documented.
+        No figures were measured for stopping, shutting down, status checks, images, and the start of a job, which "take
+        minutes"; 5 s, 120 s, 180 s and 90 s are used. A job's 120 s of grace are documented.
         """
         return cls(
             pending_s=17.0,
@@ -42,6 +44,7 @@ class StateDurations:
             stopping_s=5.0,
             shutting_down_s=5.0,
             checks_s=120.0,
+            image_s=180.0,
             job_start_s=90.0,
             job_grace_s=120.0,
             minute_s=60.0,

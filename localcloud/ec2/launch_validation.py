@@ -14,6 +14,7 @@ from moto.ec2.exceptions import (
     InvalidInstanceTypeError,
     InvalidSecurityGroupNotFoundError,
     MalformedAMIIdError,
+    UnvailableAMIIdError,
 )
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
@@ -89,6 +90,8 @@ def _image(ec2: Ec2Region, image_id: str) -> Ami:
         raise MalformedAMIIdError([image_id])
     if image_id not in ec2.amis:
         raise InvalidAMIIdError(image_id)
+    if ec2.amis[image_id].state != "available":
+        raise UnvailableAMIIdError(image_id)
     return ec2.amis[image_id]
 
 

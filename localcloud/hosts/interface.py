@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from localcloud.core.errors import LocalCloudError
@@ -67,6 +67,26 @@ class Closable(Protocol):
         """Release the resource."""
 
 
+class ImageStore(Protocol):
+    """Disks of machine images that were made from instances."""
+
+    def save(self, instance_id: str, image_id: str) -> None:
+        """Copy the disk of an instance as it is now."""
+
+    def remove(self, image_id: str) -> None:
+        """Remove an image, if it is there."""
+
+
+class NoImages:
+    """Images of hosts without a disk that could be copied: they boot as the image that the instance was made from."""
+
+    def save(self, instance_id: str, image_id: str) -> None:
+        """Copy nothing."""
+
+    def remove(self, image_id: str) -> None:
+        """Remove nothing."""
+
+
 @dataclass(frozen=True)
 class HostSite:
     """Addresses of a cloud, and its hosts.
@@ -76,6 +96,7 @@ class HostSite:
     :param console: returns the boot messages of an instance's host.
     :param open_unresponsive_port: opens a port on which no SSH server answers, given address, port, and whether
         connections are accepted.
+    :param images: disks of images that were made from instances.
     """
 
     block: AddressBlock
@@ -83,3 +104,4 @@ class HostSite:
     make_hosts: Callable[[Callable[[str], None]], HostControl]
     console: Callable[[str], bytes]
     open_unresponsive_port: Callable[[str, int, bool], Closable]
+    images: ImageStore = field(default_factory=NoImages)

@@ -25,6 +25,7 @@ class HostSpec:
     :param has_engine: True if its image contains a Docker engine; docker hosts only.
     :param public_address: address of this start; empty for none.
     :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all.
+    :param image_id: image that was made from an instance, which the disk is a copy of; empty for any other image.
     :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 
@@ -41,6 +42,7 @@ class HostSpec:
     public_address: str = ""
     open_addresses: tuple[str, ...] | None = None
     package_faults: tuple[str, ...] = ()
+    image_id: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:

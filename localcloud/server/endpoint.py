@@ -104,6 +104,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
         jobs,
         http_caller(block.url),
         model_site(jobs, home),
+        site.images,
     )
     cloud = build(parts)
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)

@@ -20,6 +20,7 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.ingress.access import SshAccess, ssh_access
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.machines import baked_images
 from orchestrator.aws.parallel import Result, TimedOut
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
@@ -38,6 +39,10 @@ REQUIRED_TIMEOUT_S = 150.0
 BACKOFF = Backoff(first_s=1.0, longest_s=5.0)
 
 ADDRESS, GROUP, KEY_PAIR, PERMISSIONS, QUOTA = "address", "user group", "key pair", "permissions", "quota"
+INSTALL_DIGEST = "install digest"
+"""Among the checks of a job: the digest of its environment, by which baked images are found."""
+
+BAKED_IMAGES = "baked images"
 JOB = "job"
 """Among the checks of a job: the one whose text says that the job cannot be installed."""
 
@@ -77,11 +82,12 @@ class Preflight:
         if not any(results[name].error for name in required):
             values: list[Any] = [results[name].value for name in required]
             lookups = planner.LookupResults(context.cluster_id, *values)
+            lookups = replace(lookups, baked=self._baked(results))
             launch_plan, more = self._build(lookups, count, results[ADDRESS].value)
             problems += more
         _raise_problems([problem for problem in problems if problem is not None])
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
-        checks = [*self.job_checks, GROUP]
+        checks = [*(name for name in self.job_checks if name != INSTALL_DIGEST), GROUP]
         warnings = tuple(str(results[name].value) for name in checks if name in results and results[name].value)
         quota = self._check_quota(launch_plan, results[QUOTA].value)
         return replace(launch_plan, quota=quota, warnings=warnings, is_job_ready=not _has_text(results, JOB))
@@ -110,6 +116,8 @@ class Preflight:
             QUOTA: lambda: quotas.query(context.clients, wanted.instance_type, 0, market=wanted.market),
             ADDRESS: lambda: ssh_access(context.settings, ""),
         }
+        if INSTALL_DIGEST in self.job_checks and context.settings.vms.baked_images:
+            lookups[BAKED_IMAGES] = lambda: baked_images.find_images(context.clients, context.cluster_id)
         if context.settings.aws.security_group_id:
             lookups[GROUP] = lambda: security_groups.check_user_group(context.clients, context.settings)
         if wanted.market == SPOT:
@@ -118,6 +126,12 @@ class Preflight:
         if context.settings.aws.key_name:
             lookups[KEY_PAIR] = lambda: key_pairs.check(context.clients, context.cluster_id, context.key_pair)
         return lookups
+
+    def _baked(self, results: Results) -> planner.BakedChoice:
+        # Without an answer the launch takes the image of the settings: it installs then.
+        images = results[BAKED_IMAGES].value if BAKED_IMAGES in results else None
+        digest = results[INSTALL_DIGEST].value if INSTALL_DIGEST in results else None
+        return planner.BakedChoice(tuple(images or ()), str(digest or ""))
 
     # -- the second round: whether AWS would allow the plan
 

@@ -149,6 +149,15 @@ class DiskSettings:
 
 
 @dataclass(frozen=True)
+class VmSettings:
+    """VMs beyond their type and image."""
+
+    baked_images: bool = rare(
+        True, boolean(), "launch from the image that BakeImage() made of the same installation, if there is one"
+    )
+
+
+@dataclass(frozen=True)
 class InstallSettings:
     """Network and registry for InstallDeps()."""
 
@@ -228,6 +237,7 @@ TABLES: Tables = {
     "disk": DiskSettings,
     "volumes": FREE_FORM,
     "file_systems": FREE_FORM,
+    "vms": VmSettings,
     "install": InstallSettings,
     "sagemaker": SageMakerSettings,
     "job": JobSettings,
@@ -275,6 +285,7 @@ class Settings:
     aws: AwsSettings = field(default_factory=AwsSettings)
     ssh: SshSettings = field(default_factory=SshSettings)
     disk: DiskSettings = field(default_factory=DiskSettings)
+    vms: VmSettings = field(default_factory=VmSettings)
     install: InstallSettings = field(default_factory=InstallSettings)
     job: JobSettings = field(default_factory=JobSettings)
     sagemaker: SageMakerSettings = field(default_factory=SageMakerSettings)

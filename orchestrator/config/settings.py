@@ -22,6 +22,7 @@ from orchestrator.config.options import (
     SageMakerSettings,
     Settings,
     SshSettings,
+    VmSettings,
 )
 from orchestrator.config.schema import Secret, SettingsReader, format_value
 from orchestrator.core.next_step import NextStep
@@ -37,6 +38,7 @@ __all__ = [
     "Secret",
     "Settings",
     "SshSettings",
+    "VmSettings",
     "base_folder",
     "load",
     "reference",
@@ -69,6 +71,7 @@ def load(path: Path, env: Mapping[str, str], *, files: bool = True, only_ending:
         ),
         ssh=reader.read_section("ssh", SshSettings),
         disk=reader.read_section("disk", DiskSettings),
+        vms=reader.read_section("vms", VmSettings),
         install=reader.read_section("install", InstallSettings),
         job=reader.read_section("job", JobSettings),
         sagemaker=reader.read_section("sagemaker", SageMakerSettings),

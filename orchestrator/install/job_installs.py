@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.config.access import left_out_warning
-from orchestrator.core.errors import HostError, HostsFailed
+from orchestrator.core.errors import HostError, HostsFailed, StratusError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep, add_advice
@@ -73,6 +74,22 @@ class JobInstalls:
         plan = steps.install_plan(self.allowing(job), options, login, hashes_folder=self._hashes_folder)
         installer = self._plan_installer(plan, self.logs_folder())
         return replace(installer, on_event=self.on_event, again=self._install_step(job), host_count=host_count)
+
+    def environment_digest(self, job: JobSpec) -> str:
+        """Return a digest of a job's environment, by which images of hosts that have it are found."""
+        return steps.environment_digest(job, self.settings.install)
+
+    def find_environment_digest(self, load_job: Callable[[], JobSpec]) -> str:
+        """Return `environment_digest` of a job; empty if the job cannot be read, which its install reports."""
+        with suppress(StratusError, OSError):
+            return self.environment_digest(load_job())
+        return ""
+
+    def missing_environment(self, job: JobSpec, host: Host) -> tuple[str, ...]:
+        """Return the names of the steps that a host lacks of a job's environment; nothing is changed there."""
+        plan = steps.check_plan(steps.environment_plan(job, self.settings.install))
+        checker = replace(self._plan_installer(plan, self.logs_folder()), on_event=only_waiting(self.on_event))
+        return checker(host).missing
 
     def record(
         self, job: JobSpec, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float

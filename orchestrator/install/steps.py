@@ -99,11 +99,21 @@ def install_plan(
     :param login: to the registry of its image, or of the image that its Dockerfile starts from.
     :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
     """
+    environment = environment_plan(spec, settings, login)
+    # The code first: the Dockerfile is part of it, and setup commands may call its scripts.
+    steps = (*_code_steps(spec, hashes_folder), *environment.steps, *_data_steps(spec, hashes_folder))
+    return replace(environment, steps=steps)
+
+
+def environment_plan(spec: JobSpec, settings: InstallSettings, login: RegistryLogin | None = None) -> InstallPlan:
+    """Return what a host needs before it can run the job, apart from its code and data.
+
+    :param login: as for :func:`install_plan`.
+    """
     files: dict[str, bytes] = {}
     if settings.ca_bundle:
         files["ca.pem"] = read_user_file(settings.ca_bundle)
-    # The code first: the Dockerfile is part of it, and setup commands may call its scripts.
-    steps = [*_code_steps(spec, hashes_folder)]
+    steps: list[Step] = []
     if spec.runtime == "docker":
         steps += _docker_steps(spec, login)
         if not spec.options.image:
@@ -112,7 +122,19 @@ def install_plan(
     # Hosts fetch from S3 with boto3, which needs an environment also where the job itself runs in a container.
     if spec.runtime == "venv" or spec.uses_s3_on_hosts:
         steps += _venv_steps(spec, settings, files)
-    return InstallPlan((*steps, *_data_steps(spec, hashes_folder)), files, login)
+    return InstallPlan(tuple(steps), files, login)
+
+
+def check_plan(plan: InstallPlan) -> InstallPlan:
+    """Return the same plan as checks: nothing is changed, and what is missing is reported."""
+    return replace(plan, steps=tuple(replace(step, only_check=True) for step in plan.steps))
+
+
+def environment_digest(spec: JobSpec, settings: InstallSettings) -> str:
+    """Return a digest of :func:`environment_plan`: hosts with the same one have the same installed."""
+    # Without the login, which is no part of what is installed.
+    plan = environment_plan(spec, settings)
+    return _digest(plan.plan_file + plan.files.get("ca.pem", b""))[:32]
 
 
 def notebook_plan(settings: InstallSettings) -> InstallPlan:

@@ -98,6 +98,7 @@ def exercise_lifecycle(lab: Project) -> None:
         late = CloudRefused("Invalid IAM Instance Profile name", code="InvalidParameterValue")
         assert instance_profiles.is_propagating(session.context.clients, ROLE, late)
         move_data(lab, session)
+        bake(session)
         session.cluster.stop()
         session.cluster.start()
     own_role = lab.session(adapt=lambda loaded: replace(loaded, aws=replace(loaded.aws, instance_profile="")))
@@ -134,6 +135,12 @@ def move_data(lab: Project, session: Session) -> None:
     boto(lab.env, "s3").create_multipart_upload(Bucket="own", Key="left.bin")
     assert session.storage.list("s3://own/").unfinished
     assert session.storage.abort("s3://own/").aborted
+
+
+def bake(session: Session) -> None:
+    """Make every call on baked images."""
+    report = session.baked_images.bake(session.baked_images.plan())
+    assert session.baked_images.delete([report.id]).remaining == ()
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,9 @@ class Boot:
                 self.console.log(f"cloud-init: write_files: /{file.path}: {error.strerror}")
 
     def _make_host_keys(self) -> None:
+        # cloud-init deletes those of the image first (ssh_deletekeys).
+        for path in self.layout.host_keys.glob("ssh_host_*"):
+            path.unlink()
         imported = {kind: self._import_key(kind, text) for kind, text in self.data.host_keys.items()}
         keys = {kind: key for kind, key in imported.items() if key is not None}
         for kind, key in (keys or {_KEY_TYPE: asyncssh.generate_private_key("ssh-ed25519")}).items():

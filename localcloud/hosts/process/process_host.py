@@ -20,7 +20,7 @@ import asyncssh
 from localcloud.core.process_tree import adopt_orphans, kill_all_below
 from localcloud.hosts import user_data
 from localcloud.hosts.hostile import behavior
-from localcloud.hosts.process import disk
+from localcloud.hosts.process import disk, image
 from localcloud.hosts.process.boot import Boot, Console
 from localcloud.hosts.process.children import Children
 from localcloud.hosts.process.power import PowerAction, PowerSwitch
@@ -71,6 +71,8 @@ def run_host(start: HostStart) -> int:
     adopt_orphans()
     os.umask(0o022)
     _allow_many_files()
+    # Before confining: images are outside.
+    image.seed(spec, shared.home)
     writable = (spec.folder, shared.cache)
     confinement = confine(Rules(shared.readable, shared.executable, writable))
     # After confining: programs of an earlier boot may have left links to the user's files in these places.

@@ -9,6 +9,7 @@ from localcloud.core.addresses import claim_loopback_block
 from localcloud.core.home import Home
 from localcloud.hosts.interface import HostSite
 from localcloud.hosts.process import hosts
+from localcloud.hosts.process.image import ProcessImages
 from localcloud.hosts.unresponsive_port import UnresponsivePort
 
 
@@ -25,7 +26,7 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
         return process_hosts
 
     block, listener = claim_loopback_block()
-    return HostSite(block, listener, make_hosts, home.console, UnresponsivePort)
+    return HostSite(block, listener, make_hosts, home.console, UnresponsivePort, ProcessImages(home))
 
 
 def close_site(home: Home) -> None:

@@ -34,6 +34,7 @@ class Image:
     :param architecture: ``x86_64`` or ``arm64``.
     :param root_device: device name of the root disk, such as ``/dev/sda1``.
     :param size_gib: size of its snapshot, the minimum size of the root disk.
+    :param base_id: image that it was baked from; empty unless it is a baked one.
     :param further_disks: device name -> disk, of the EBS volumes that instances get besides the root disk.
     """
 
@@ -44,6 +45,7 @@ class Image:
     root_device: str
     size_gib: int
     further_disks: Mapping[str, Disk] = field(default_factory=dict)
+    base_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _by_id(clients: client.Clients, image_id: str, name: str) -> Image:
             raise _missing(clients, image_id, errors.code_of(error)) from error
     if not images:
         raise _missing(clients, image_id)
-    return _image(images[0])
+    return from_response(images[0])
 
 
 def _missing(clients: client.Clients, image_id: str, code: str = "InvalidAMIID.NotFound") -> UsageError:
@@ -189,7 +191,7 @@ def _by_name(clients: client.Clients, pattern: str, owners: tuple[str, ...], arc
         )["Images"]
     # ISO 8601 dates sort as text; EC2 returns images in no particular order.
     newest = max(images, key=lambda image: image.get("CreationDate", ""), default=None)
-    return _image(newest) if newest else None
+    return from_response(newest) if newest else None
 
 
 def _unknown(clients: client.Clients, name: str) -> UsageError:
@@ -200,7 +202,11 @@ def _unknown(clients: client.Clients, name: str) -> UsageError:
     )
 
 
-def _image(response: ImageTypeDef) -> Image:
+def from_response(response: ImageTypeDef) -> Image:
+    """Return an image as EC2 describes it.
+
+    :raises UsageError: it cannot be used.
+    """
     image_id, name = response["ImageId"], response.get("Name", "")
     if response.get("Platform") == "windows":
         raise UsageError(f"image {image_id} ({name}) is Windows; only Linux can be used")

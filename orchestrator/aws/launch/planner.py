@@ -17,6 +17,7 @@ from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.machines import baked_images
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
@@ -26,8 +27,20 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement
     from orchestrator.aws.launch.launch_log import LaunchLog
+    from orchestrator.aws.machines.baked_images import BakedImage
     from orchestrator.aws.pricing.price_table import Price, Prices
     from orchestrator.config import settings
+
+
+@dataclass(frozen=True)
+class BakedChoice:
+    """Baked images of the cluster, and the install that a launch is for.
+
+    :param digest: of the install; empty if it is unknown.
+    """
+
+    images: tuple[BakedImage, ...] = ()
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ class LookupResults:
     image: Image
     placement: Placement
     instances: list[ec2_instances.Instance]
+    baked: BakedChoice = BakedChoice()
 
 
 def lookups(clients: client.Clients, settings: settings.Settings, ownership: Ownership) -> dict[str, Callable[[], Any]]:
@@ -79,6 +93,7 @@ def build_plan(
     """
     cluster_id, type_info = results.cluster_id, results.type_info
     image = _bootable_image(clients, settings, results)
+    image = baked_images.choose(results.baked.images, results.baked.digest, image)
     existing = [instance for instance in results.instances if instance.is_alive]
     zones = sorted({instance.zone for instance in existing})
     placement = _placement(results.placement, type_info, count=count, preferred_zones=zones)

@@ -235,7 +235,10 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
 
 def _root_disk(plan: LaunchPlan) -> dict[str, Any]:
     disk = plan.disk
-    ebs = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True, "Encrypted": disk.encrypted}
+    ebs: dict[str, Any] = {"VolumeSize": disk.size, "VolumeType": disk.type, "DeleteOnTermination": True}
+    # The snapshot of a baked image may be encrypted, and then its disks can be nothing else.
+    if disk.encrypted or not plan.image.base_id:
+        ebs["Encrypted"] = disk.encrypted
     performance = {"Iops": disk.iops, "Throughput": disk.throughput}
     return ebs | {key: value for key, value in performance.items() if value}
 

@@ -48,7 +48,12 @@ class TimeLimits:
         limits = f"minutes={self.minutes} budget={self.budget_minutes} idle={self.idle_minutes} port={self.ssh_port}\n"
         # Without comments: the user data of EC2 is limited to 16 KiB.
         script = remote_scripts.text_without_comments
+        # The image may be one of a VM that has been in use.
+        fresh = [
+            {"path": f"{STATE_FOLDER}/{name}", "permissions": "0644", "content": "0\n"} for name in ("used", "until")
+        ]
         return [
+            *fresh,
             {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
             {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": script("idle.sh")},
             {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script("expire.sh")},

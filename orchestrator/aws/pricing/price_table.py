@@ -40,6 +40,8 @@ _USD_PER_IOPS_MONTH = {"io2": Decimal("0.065")}
 PUBLIC_ADDRESS_USD_PER_HOUR = Decimal("0.005")
 """For each public IPv4 address, in every region: https://aws.amazon.com/vpc/pricing/"""
 
+_SNAPSHOT_USD_PER_GIB_MONTH = Decimal("0.05")  # https://aws.amazon.com/ebs/pricing/, standard tier
+
 _FIRST_TIER = 32_000  # IOPS; further tiers cost less, and are not in the table
 _GP3_INCLUDED_IOPS = 3000
 _GP3_INCLUDED_MIB_S = 125
@@ -90,6 +92,11 @@ def disk_per_hour(disk: DiskLike, region: str) -> Price | None:
         return None
     month = usd_per_month(disk, per_gb, _USD_PER_IOPS_MONTH.get(disk.type), None)
     return None if month is None else Price(month / HOURS_PER_MONTH, SAME_PRICE[region])
+
+
+def snapshot_usd_per_gib_month(region: str) -> Decimal | None:
+    """Return the price of a snapshot per GiB of data and month; None if unknown."""
+    return _SNAPSHOT_USD_PER_GIB_MONTH if region in SAME_PRICE else None
 
 
 def usd_per_month(

@@ -32,6 +32,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     # The image by its setting: ubuntu-24.04 says more than ami-0abc.
     gpus = f", {units.count(plan.gpus, 'GPU')}" if plan.gpus else ""
     shape = f"{plan.vcpus} vCPU, {plan.memory_gib:g} GiB{gpus}"
+    image = f"{image} (baked: installed already)" if plan.image.base_id else image
     machines = [f"{plan.count} x {plan.instance_type} ({shape})", image, _disk(plan), _region(plan)]
     # The plan's addresses, because "auto" does not show whether the right network was detected.
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"

@@ -39,7 +39,7 @@ def test_the_login_name_follows_from_the_image(words: str, user: str) -> None:
 def test_an_image_may_bring_further_volumes_but_instance_store_is_none() -> None:
     data = {"DeviceName": "/dev/sdf", "Ebs": {"VolumeSize": 100, "VolumeType": "gp2", "DeleteOnTermination": False}}
     scratch = {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"}
-    image = images._image({**IMAGE, "BlockDeviceMappings": [scratch, ROOT_DISK, data]})  # type: ignore[typeddict-item]
+    image = images.from_response({**IMAGE, "BlockDeviceMappings": [scratch, ROOT_DISK, data]})  # type: ignore[typeddict-item]
 
     assert image.size_gib == 8
     assert image.further_disks == {"/dev/sdf": Disk("gp2", 100)}
@@ -47,4 +47,4 @@ def test_an_image_may_bring_further_volumes_but_instance_store_is_none() -> None
 
 def test_an_image_without_an_ebs_root_disk_is_refused() -> None:
     with pytest.raises(UsageError, match="has no EBS root disk"):
-        images._image({**IMAGE, "BlockDeviceMappings": []})  # type: ignore[typeddict-item]
+        images.from_response({**IMAGE, "BlockDeviceMappings": []})  # type: ignore[typeddict-item]

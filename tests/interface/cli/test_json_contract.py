@@ -52,6 +52,13 @@ from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
 from orchestrator.services.hosting.transforms import TransformResult
 from orchestrator.services.images import PushedImage
 from orchestrator.services.instance_roles import InstanceRoleEnd, InstanceRolePlan
+from orchestrator.services.machines.baked_images import (
+    BakeReport,
+    ImageDeletion,
+    ImageDeletions,
+    ImageList,
+    ListedImage,
+)
 from orchestrator.services.managed.tuning import TuningTrial
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.roles import RolePlan
@@ -99,6 +106,11 @@ KEYS: dict[type, str] = {
     JoinReport: "run joined failed",
     Dashboard: "url",
     PortTunnel: "host remote_port address port",
+    BakeReport: "image name host job state size_gib max_usd_per_month seconds",
+    ImageList: "images",
+    ListedImage: "image name state use job base size_gib max_usd_per_month created_at snapshots",
+    ImageDeletions: "images",
+    ImageDeletion: "image error",
     NotebookPage: "host url",
     NotebookStop: "host ran",
     HostTransfer: "host source target bytes seconds left_out",

@@ -105,10 +105,32 @@ MAKES = {
     "RunInstances": ("instance", "volume", "network-interface"),
     "CreateSecurityGroup": ("security-group",),
     "ImportKeyPair": ("key-pair",),
+    "CreateImage": ("image", "snapshot"),
 }
 USES = {"CreateSecurityGroup": ("vpc",), "RunInstances": ("image", "subnet", "security-group", "key-pair")}
-CHANGES = {"InstanceIds": "instance", "InstanceId": "instance", "GroupId": "security-group", "KeyPairId": "key-pair"}
-KINDS = {"i": "instance", "sg": "security-group", "key": "key-pair", "vol": "volume", "eni": "network-interface"}
+CHANGES = {
+    "InstanceIds": "instance",
+    "InstanceId": "instance",
+    "GroupId": "security-group",
+    "KeyPairId": "key-pair",
+    "ImageId": "image",
+    "SnapshotId": "snapshot",
+}
+KINDS = {
+    "i": "instance",
+    "sg": "security-group",
+    "key": "key-pair",
+    "vol": "volume",
+    "eni": "network-interface",
+    "ami": "image",
+    "snap": "snapshot",
+}
+OF_NO_ACCOUNT = ("image", "snapshot")
+
+
+def arn(kind: str, name: str) -> str:
+    """Return the ARN of a resource of EC2; those of images have no account."""
+    return f"arn:aws:ec2:us-west-2::{kind}/{name}" if kind in OF_NO_ACCOUNT else f"{EC2}:{kind}/{name}"
 
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
@@ -175,7 +197,7 @@ class Call:
     def _on(self, resource: str, context: Mapping[str, Sequence[str]]) -> Claim:
         kind = KINDS[resource.partition("-")[0]]
         had = {f"aws:resourcetag/{key.lower()}": [value] for key, value in self.tags.get(resource, {}).items()}
-        return Claim(self.action, f"{EC2}:{kind}/{resource}", {**had, **context})
+        return Claim(self.action, arn(kind, resource), {**had, **context})
 
     def _making(self) -> Iterator[Claim]:
         given = {one["ResourceType"]: one["Tags"] for one in self.parameters.get("TagSpecifications", [])}
@@ -184,12 +206,14 @@ class Call:
             wanted = {f"aws:requesttag/{tag['Key'].lower()}": [tag["Value"]] for tag in given.get(kind, [])}
             if kind == "instance" and metadata:
                 wanted["ec2:metadatahttptokens"] = [metadata]
-            yield Claim(self.action, f"{EC2}:{kind}/*", wanted)
+            yield Claim(self.action, arn(kind, "*"), wanted)
         for kind, tags in given.items():
             names = {"aws:tagkeys": [tag["Key"] for tag in tags], "ec2:createaction": [self.operation]}
-            yield Claim("ec2:CreateTags", f"{EC2}:{kind}/*", names)
+            yield Claim("ec2:CreateTags", arn(kind, "*"), names)
         for kind in USES.get(self.operation, ()):
-            yield Claim(self.action, f"arn:aws:ec2:us-west-2::{kind}/x" if kind == "image" else f"{EC2}:{kind}/x")
+            yield Claim(self.action, arn(kind, "x"))
+        if self.operation == "CreateImage":
+            yield self._on(self.parameters["InstanceId"], {})
         if profile := self.parameters.get("IamInstanceProfile"):
             role = str(profile.get("Name") or profile.get("Arn", "").rpartition("/")[2])
             yield Claim(

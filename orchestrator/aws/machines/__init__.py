@@ -1,0 +1,1 @@
+"""Machines beyond type and zone: baked images, reserved capacity, placement."""

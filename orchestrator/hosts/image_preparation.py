@@ -1,0 +1,86 @@
+"""Preparation of a host for an image of its disk: secrets and traces are taken away for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import HostError, UsageError
+from orchestrator.core.events import Event, EventHandler
+from orchestrator.core.host import Host
+from orchestrator.core.next_step import Message, NextStep
+from orchestrator.hosts.commands import marked_lines, script_error
+
+if TYPE_CHECKING:
+    from orchestrator.ssh import SshClient
+
+RESTORE_AFTER_S = 300
+"""After so long a host restores itself: this computer may lose its connection before it has asked for that."""
+
+TIMEOUT_S = 240.0
+
+_STOP = {
+    "jupyter": NextStep("StopJupyter"),
+    "tensorboard": NextStep("StopTensorBoard"),
+}
+
+
+@contextmanager
+def prepared(ssh: SshClient, host: Host, *, remove_runs: bool, on_event: EventHandler) -> Iterator[None]:
+    """Prepare a host, and restore it afterwards.
+
+    :param remove_runs: delete ended runs with their outputs, for good.
+    :raises UsageError: something works on the host, or it has runs that are to stay.
+    :raises HostError: it cannot be prepared.
+    """
+    output = _run(ssh, host, "prepare", str(RESTORE_AFTER_S), *(["drop"] if remove_runs else []))
+    _check(host, output)
+    try:
+        yield
+    finally:
+        try:
+            problems = marked_lines(_run(ssh, host, "restore"), "@@cannot")
+        except HostError as error:
+            problems = [f"{error}; it restores itself within {RESTORE_AFTER_S // 60} min"]
+        for problem in problems:
+            on_event(Event(host.name, "restore", "warning", text=problem))
+
+
+def _run(ssh: SshClient, host: Host, *args: str) -> str:
+    bundle = remote_scripts.bundle({"bake.sh": remote_scripts.text("bake.sh").encode()})
+    command = remote_scripts.bundle_command("bake.sh", *args)
+    result = ssh.run(host, command, stdin=bundle, timeout_s=TIMEOUT_S)
+    if not any(line.startswith("@@") for line in result.stdout.splitlines()):
+        raise script_error(result, "it could not be prepared for an image")
+    return result.stdout
+
+
+def _check(host: Host, output: str) -> None:
+    for problem in marked_lines(output, "@@cannot"):
+        raise HostError(f"no image was made: {problem}", where=host.name)
+    if busy := marked_lines(output, "@@busy"):
+        raise UsageError(f"no image was made: {_busy(busy)}", where=host.name, fix=_how_to_end(busy))
+    if runs := marked_lines(output, "@@run"):
+        names = ", ".join(run.rpartition("-")[2] for run in runs[:6]) + ("..." if len(runs) > 6 else "")
+        raise UsageError(
+            f"no image was made: an image has no runs, and here are {len(runs)} ({names})",
+            where=host.name,
+            fix=NextStep("FetchResults")
+            + ", then "
+            + NextStep("BakeImage", host.name, remove_runs=True)
+            + "  deletes them here",
+        )
+
+
+def _busy(busy: Sequence[str]) -> str:
+    names = [item.rpartition("-")[2] if item.startswith("run ") else item for item in busy]
+    return f"{', '.join(dict.fromkeys(names))} works on it"
+
+
+def _how_to_end(busy: Sequence[str]) -> Message:
+    for program in busy:
+        if program in _STOP:
+            return _STOP[program] + "  ends it"
+    return NextStep("Runs") + "  lists the runs; wait, or cancel them"
