@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from orchestrator.services.ssh_config import SshConfigService
     from orchestrator.services.storage import StorageService
     from orchestrator.services.tensorboard import TensorBoardService
+    from orchestrator.services.waterfalls import WaterfallService
 
 
 def default_home() -> Path:
@@ -233,6 +234,13 @@ class Session:
         sagemaker = self._sagemaker
         training_runs = TrainingRuns(self.context, sagemaker.log, self._runs_folder, lambda: sagemaker.is_used)
         return RunService(self.jobs, training_runs)
+
+    @CreatedOnce
+    def waterfalls(self) -> WaterfallService:
+        """Where the time of runs and launches went."""
+        from orchestrator.services.waterfalls import WaterfallService
+
+        return WaterfallService(self._runs_folder, self._timings.by_host)
 
     @CreatedOnce
     def notebooks(self) -> NotebookService:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator.aws import parallel
@@ -325,6 +326,7 @@ def _without_rollback(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInt
 
 PHASES = ("pending", "boot", "ssh")
 _INSTALLS = "installs"  # job -> seconds
+_HOSTS = "hosts"  # name -> seconds by phase, and by job of its installs
 
 
 @dataclass(frozen=True)
@@ -340,6 +342,7 @@ class PhaseTimings:
         """
         timings = self._load()
         installs = timings.pop(_INSTALLS, {})
+        timings.pop(_HOSTS, None)
         timings.pop("install", None)  # of earlier versions: the sum over all jobs
         return timings | ({"install": installs[job]} if job in installs else {})
 
@@ -348,16 +351,34 @@ class PhaseTimings:
         slowest = {phase: max((host.phases[phase] for host in report.ready), default=0.0) for phase in PHASES}
         # The report's own duration may include an install that followed on each host.
         startup_s = report.api_s + max((sum(host.phases.values()) for host in report.ready), default=report.seconds)
-        self._save({"api": report.api_s, **slowest, "launch": min(report.seconds, startup_s)})
+        hosts = {host.name: {"api": report.api_s, **host.phases} for host in report.ready}
+        self._save({"api": report.api_s, **slowest, "launch": min(report.seconds, startup_s), _HOSTS: hosts})
 
-    def record_install(self, job: str, seconds: float) -> None:
+    def record_install(self, job: str, seconds: float, by_host: Mapping[str, float] = MappingProxyType({})) -> None:
         """Add the duration of an install of a job.
 
         :param job: its name.
+        :param by_host: seconds on each host.
         """
         timings = self._load()
-        installs = timings.get(_INSTALLS, {})
-        self._save(timings | {_INSTALLS: installs | {job: installs.get(job, 0.0) + seconds}})
+        installs, hosts = timings.get(_INSTALLS, {}), timings.get(_HOSTS, {})
+        for host, host_s in by_host.items():
+            phases = hosts.setdefault(host, {})
+            phases[_INSTALLS] = phases.get(_INSTALLS, {})
+            phases[_INSTALLS][job] = phases[_INSTALLS].get(job, 0.0) + host_s
+        self._save(timings | {_INSTALLS: installs | {job: installs.get(job, 0.0) + seconds}, _HOSTS: hosts})
+
+    def by_host(self, job: str = "") -> dict[str, dict[str, float]]:
+        """Return host -> seconds per phase of the last launch, and of a job's installs since.
+
+        :param job: its name.
+        """
+        result: dict[str, dict[str, float]] = {}
+        for host, recorded in self._load().get(_HOSTS, {}).items():
+            phases = dict(recorded)
+            installs = phases.pop(_INSTALLS, {})
+            result[host] = phases | ({"install": installs[job]} if job in installs else {})
+        return result
 
     def _load(self) -> dict[str, Any]:
         return json_file.load(self.context.folder, "timings.json")

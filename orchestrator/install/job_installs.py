@@ -42,7 +42,7 @@ class JobInstalls:
 
     :param logs_folder: returns the folder of the hosts' install logs.
     :param registry_login: returns the login that one of some images needs, or None.
-    :param record_seconds: called with the name of a job and the duration of its install.
+    :param record_seconds: called with the name of a job, the duration of its install, and that on each host.
     """
 
     source: HostSource
@@ -51,7 +51,7 @@ class JobInstalls:
     on_event: EventHandler
     logs_folder: Callable[[], Path]
     registry_login: Callable[[InstallSettings, Iterable[str]], RegistryLogin | None]
-    record_seconds: Callable[[str, float], None]
+    record_seconds: Callable[[str, float, Mapping[str, float]], None]
     _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def install(self, job: JobSpec, hosts: Sequence[Host]) -> InstallReport:
@@ -95,7 +95,7 @@ class JobInstalls:
         self, job: JobSpec, installs: Sequence[HostInstall], failed: Mapping[str, Exception], seconds: float
     ) -> InstallReport:
         """Record the duration of an install, and return its report."""
-        self.record_seconds(job.name, seconds)
+        self.record_seconds(job.name, seconds, {install.host: install.seconds for install in installs})
         if mismatch := image_mismatch(installs):
             self.on_event(Event("", "image", "warning", text=mismatch))
         return InstallReport(tuple(installs), dict(failed), seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -65,15 +65,19 @@ class Follower:
 
     host: Host
     on_line: OnLine
+    monotonic: Callable[[], float]
     line_count: int = 0
     tail: list[str] = field(default_factory=list)
     reader: LogReader = field(default_factory=LogReader)
     live: LiveLog | None = None
+    first_line_at: float | None = None
 
     def read_line(self, line: str) -> None:
         """Read one line of ``follow.sh``."""
         whole = self.reader.feed(line)
         if whole is not None:
+            if self.first_line_at is None:
+                self.first_line_at = self.monotonic()
             # As follow.sh counts them: states of a progress bar are one line.
             self.line_count += whole.ends_line
             self.tail = [*self.tail[1 - TAIL_LINES :], whole]
@@ -105,7 +109,9 @@ def follow(
     """
     return parallel.for_each(
         hosts,
-        lambda host: _follow_host(ssh, Follower(host, on_line, live=logs.get(host.name)), run_id, lost_timeout_s),
+        lambda host: _follow_host(
+            ssh, Follower(host, on_line, ssh.clock.monotonic, live=logs.get(host.name)), run_id, lost_timeout_s
+        ),
         clock=ssh.clock,
         # All at once: the exit of a host that had to wait for others would come too late.
         max_workers=len(hosts),
@@ -122,7 +128,8 @@ def duration_s(exits: Sequence[TaskExit]) -> float:
 
 
 def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s: float) -> TaskExit:
-    last_output_at = ssh.clock.monotonic()
+    started_at = last_output_at = ssh.clock.monotonic()
+    was_live = follower.live is not None
     while True:
         line_count = follower.line_count
         # A new connection sends the line again that the old one may have cut.
@@ -144,7 +151,9 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
             continue
         if not follower.reader.exit_text:
             raise ConnectError("lost", "the connection ended before the job did", where=follower.host.name)
-        return follower.task_exit(ssh.clock.now())
+        task = follower.task_exit(ssh.clock.now())
+        is_known = was_live and follower.first_line_at is not None
+        return replace(task, first_line_s=(follower.first_line_at or 0.0) - started_at) if is_known else task
 
 
 def _read(stream: LineStream, follower: Follower) -> None:

@@ -24,7 +24,8 @@ from orchestrator.core.version import __version__
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
 from orchestrator.jobs.build import JobPlan
-from orchestrator.jobs.runs import RUN_ID, Run
+from orchestrator.jobs.records import waterfall
+from orchestrator.jobs.runs import RUN_ID, Run, TaskExit
 
 FILE = "record.json"
 FETCHED_SHOWN = 3
@@ -143,6 +144,8 @@ def complete_record(
         problems=tuple(filter(None, (metrics.problem, *_output_problems(run, received)))),
         metrics_host=metrics.host,
     )
+    waterfall.note(folder, "job", dict.fromkeys(run.hosts, run.seconds) if run.seconds is not None else {})
+    waterfall.note(folder, "fetch", {name: outcome.seconds for name, outcome in received.succeeded.items()})
     facts = {"instances": dict(instances)} if instances else {}
     json_file.save(folder, FILE, {**facts, **started, **_result_facts(record, bill, fetched_at)})
     return record
@@ -172,8 +175,13 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
     }
 
 
-def note_end(folder: Path, ended_at: datetime) -> None:
-    """Note in a run's record that it has ended, although it was not fetched; a run without a record stays so."""
+def note_end(folder: Path, ended_at: datetime, exits: Sequence[TaskExit] = ()) -> None:
+    """Note in a run's record that it has ended, although it was not fetched; a run without a record stays so.
+
+    :param exits: of its main tasks, if they were followed.
+    """
+    first_lines = {task.host: task.first_line_s for task in exits if task.first_line_s is not None}
+    waterfall.note(folder, "first line", first_lines)
     # Only for the lists of this computer: a full disk must not hide the run's outcome.
     with suppress(OSError):
         facts = json_file.load(folder, FILE)

@@ -192,6 +192,7 @@ class TaskExit:
     :param reclaim_time: time at which AWS reclaims its spot instance; empty without such a notice.
     :param disk_full: True if the host's disk had no room left at its end.
     :param started_at: start of the run's first task on the host; None if it is unknown.
+    :param first_line_s: seconds from the start to the first line of output; None unless it was followed from there.
     """
 
     host: str
@@ -202,6 +203,7 @@ class TaskExit:
     disk_full: bool = False
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    first_line_s: float | None = None
 
     @property
     def ok(self) -> bool:

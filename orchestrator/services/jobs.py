@@ -25,6 +25,7 @@ from orchestrator.jobs import build, elastic, follow, host_output, kill, logs, q
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.records import waterfall
 from orchestrator.jobs.records.bucket_results import BucketResults
 from orchestrator.jobs.records.run_folders import RunFolders
 from orchestrator.jobs.records.timings import Timings
@@ -187,7 +188,7 @@ class JobService:
         started = runner.start(self.ssh, members, plan, streams, follow=follow)
         if started.busy:
             self.context.on_event(Event("", "note", "progress", text=runner.shared(started.busy)))
-        self._record_start(plan, members, run_folder)
+        self._record_start(plan, members, run_folder, (self.clock.now() - now).total_seconds())
         # Read back from the manifest, so that it is the run that any other computer would resolve.
         run = host_output.parse_manifest(plan.manifest, plan.run_id)
         self._started[plan.run_id] = LocatedRun(run, tuple(members)), started.logs
@@ -220,7 +221,7 @@ class JobService:
         on_hosts(run.main_hosts)
         exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line, logs=live)
         if not exits.failed:
-            record.note_end(self._run_folder(run.run_id), self.clock.now())
+            record.note_end(self._run_folder(run.run_id), self.clock.now(), exits.successful_values())
         self._handle_failure(located, exits)
         return RunResult(run.run_id, run.job, follow.duration_s(exits.successful_values()))
 
@@ -341,10 +342,11 @@ class JobService:
     def _run_folder(self, run_id: str) -> Path:
         return self.context.runs_folder / run_id
 
-    def _record_start(self, plan: build.JobPlan, members: Sequence[Host], folder: Path) -> None:
+    def _record_start(self, plan: build.JobPlan, members: Sequence[Host], folder: Path, start_s: float) -> None:
         instances = {host.name: host.identity for host in members}
         timings = self.context.timings.read(plan.spec.name)
         record.start_record(folder, plan, self.context.settings, timings, self.clock.now(), instances)
+        waterfall.begin(folder, plan.hosts, self.context.timings.by_host(plan.spec.name), start_s)
         self._folders.note_own()
         record.copy_install_logs(self.context.logs_folder(), folder / "logs", plan.hosts)
 

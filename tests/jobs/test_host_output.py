@@ -174,7 +174,7 @@ def test_a_heartbeat_leaves_the_bytes_of_the_job_as_they_were_written() -> None:
 def test_a_progress_bar_is_one_line_when_a_connection_begins_anew() -> None:
     """follow.sh counts line feeds only; counted state by state, lines after it would be left out."""
     host = Host("ml-0", "10.0.0.7", "10.0.0.7", 22, "ubuntu", Path("key"), "", "i-0")
-    follower = Follower(host, lambda host, line: None)
+    follower = Follower(host, lambda host, line: None, lambda: 0.0)
     for line in LineSplitter().feed(b"1%\r2%\r3%\nend\n"):
         follower.read_line(line)
 

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.interface.cli.invocation import Setup
 from orchestrator.interface.cli.main import main
+from orchestrator.jobs.records.waterfall import PHASES
 from orchestrator.session import Session
 from tests.support.docker.install_watch import ChannelCounter
 from tests.support.imports import imported_by, rooms
@@ -135,6 +136,9 @@ def test_a_fetch_resolves_the_run_once(measured: Measured) -> None:
     assert len(record.outputs) == HOSTS
     assert measured.api_calls == {"DescribeInstances": 1}
     assert measured.channels_per_host == [2] * HOSTS
+    # Each phase of each host was recorded on the way.
+    phases = [list(host.seconds) for host in measured.session.waterfalls.waterfall(run_id).hosts]
+    assert phases == [list(PHASES)] * HOSTS
 
 
 def test_logs_resolve_the_run_once(measured: Measured) -> None:

@@ -1,13 +1,14 @@
-"""The verb on experiments: from nothing to fetched results, and back to nothing."""
+"""Verbs on experiments: from nothing to fetched results, and back to nothing; and where the time of a run went."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from orchestrator.core.errors import JobFailed, LeftRunning
+from orchestrator.core.errors import JobFailed, LeftRunning, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface import notice
 from orchestrator.interface.run_progress import RunProgress
@@ -23,18 +24,20 @@ from orchestrator.interface.verbs.interaction import (
     show_plan,
 )
 from orchestrator.interface.verbs.job_files import confirm_upload
-from orchestrator.interface.verbs.parameters import Consent, VerbParameter, VmCount
+from orchestrator.interface.verbs.parameters import Consent, RunId, VerbParameter, VmCount
 
 if TYPE_CHECKING:
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.record import RunRecord
+    from orchestrator.jobs.records.waterfall import Waterfall
     from orchestrator.jobs.runs import RunHandle
     from orchestrator.jobs.scripts.script_job import JobSource
 
 GROUP = VerbGroup("Experiments")
 
+SvgFile = Annotated[str, VerbParameter(metavar="FILE")]
 # RunExperiment(True, 2): earlier versions took multi first.
 JobOrMulti = Annotated[str | bool, VerbParameter(metavar="JOB", positional=True, also_option=True, completes="job")]
 
@@ -121,6 +124,29 @@ class _Request:
     source: JobSource | None
     multi: bool
     count: int
+
+
+@GROUP.verb("Waterfall", "waterfall", examples=(NextStep("Waterfall"), NextStep("Waterfall", "k3", svg="time.svg")))
+def waterfall(workspace: Workspace, run: RunId = "", *, svg: SvgFile = "") -> Waterfall:
+    """Show where the time of a run went.
+
+    For every VM: the launch, the installs of the job, the start, the time to the first line of output, the job, and
+    the fetch. Time between two verbs is left out.
+
+    run  its id, or the end of it (default: the newest, or the last launch if there is none).
+    svg  also write the chart to this file, as a drawing for a browser.
+
+    Costs  nothing.
+    """
+    shown = workspace.session(files=False).waterfalls.waterfall(run)
+    if svg:
+        from orchestrator.interface.render import waterfall as drawing
+
+        try:
+            Path(svg).expanduser().write_text(drawing.svg(shown), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{svg}: {error.strerror}", fix=NextStep("Waterfall", run, svg="waterfall.svg")) from error
+    return show(workspace, shown)
 
 
 def _request(workspace: Workspace, job: str | bool, multi: bool | int, n: int | None) -> _Request:

@@ -13,6 +13,13 @@ class Timings(Protocol):
         """Return seconds per phase, the installs of one job among them."""
         ...
 
-    def record_install(self, job: str, seconds: float) -> None:
-        """Add the duration of an install of a job."""
+    def by_host(self, job: str) -> Mapping[str, Mapping[str, float]]:
+        """Return host -> seconds per phase of the last launch, and of the installs of one job."""
+        ...
+
+    def record_install(self, job: str, seconds: float, by_host: Mapping[str, float]) -> None:
+        """Add the duration of an install of a job.
+
+        :param by_host: seconds on each host.
+        """
         ...

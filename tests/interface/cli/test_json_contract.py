@@ -45,6 +45,7 @@ from orchestrator.interface.verbs.registry import default_registry
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.jobs.record import PastRun, RunRecord
+from orchestrator.jobs.records.waterfall import HostPhases, Waterfall
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.services.account import AccessReport, Cost
@@ -113,6 +114,8 @@ KEYS: dict[type, str] = {
     ImageDeletion: "image error",
     NotebookPage: "host url",
     NotebookStop: "host ran",
+    Waterfall: "run job hosts",
+    HostPhases: "seconds seconds_by_phase",
     HostTransfer: "host source target bytes seconds left_out",
     TransferReport: "source target files unchanged bytes bytes_sent seconds failed",
     DataListing: "url folders objects truncated unfinished",

@@ -119,6 +119,7 @@ ACCEPTED: list[tuple[str, str, list[Any], dict[str, Any]]] = [
     ("list-data s3://b", "ListData", ["s3://b"], {}),
     ("send a.csv ml-0", "Send", ["a.csv"], {"host": "ml-0"}),
     ("send a.csv ml-0 work/a.csv", "Send", ["a.csv"], {"host": "ml-0", "remote": "work/a.csv"}),
+    ("waterfall k3 --svg time.svg", "Waterfall", [], {"run": "k3", "svg": "time.svg"}),
     ("receive work/a here ml-0", "Receive", ["work/a"], {"path": "here", "host": "ml-0"}),
     ("abort-uploads", "AbortUploads", [], {}),
     ("tensorboard", "TensorBoard", [], {}),

@@ -43,6 +43,7 @@ from orchestrator.interface.cli import main as cli_main
 from orchestrator.jobs import record
 from orchestrator.jobs.kill import HostKill, KillReport
 from orchestrator.jobs.record import PastRun, RunRecord
+from orchestrator.jobs.records.waterfall import HostPhases, Waterfall
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunHandle, RunResult, RunSummary
 from orchestrator.jobs.scripts.script_job import JobSource
@@ -319,6 +320,13 @@ class FakeAccount:
         return Cost(status.usd_per_hour, status.spent, Decimal("5.84"), status.expires_at)
 
 
+class FakeWaterfalls:
+    """Where the time went."""
+
+    def waterfall(self, run_id: str = "") -> Waterfall:
+        return Waterfall(run_id or RUN, "cloud_retrieval", (HostPhases("ml-0", {"pending": 2.0, "job": 61.0}),))
+
+
 class FakeSession:
     """A session of these services; opened as :class:`orchestrator.session.Session` is."""
 
@@ -329,6 +337,7 @@ class FakeSession:
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)
         self.storage = FakeStorage()
+        self.waterfalls = FakeWaterfalls()
         self.tensorboard = FakeTensorBoard(state)
         self.ssh_config = FakeSshConfig(state)
         self.account = FakeAccount(self.cluster)

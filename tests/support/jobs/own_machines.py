@@ -69,7 +69,10 @@ class InMemoryTimings:
     def read(self, job: str) -> Mapping[str, float]:  # noqa: ARG002 - the signature of Timings
         return {"install": sum(self.install_s)}
 
-    def record_install(self, job: str, seconds: float) -> None:  # noqa: ARG002 - as above
+    def by_host(self, job: str) -> Mapping[str, Mapping[str, float]]:  # noqa: ARG002 - as above
+        return {}
+
+    def record_install(self, job: str, seconds: float, by_host: Mapping[str, float]) -> None:  # noqa: ARG002 - as above
         self.install_s.append(seconds)
 
 
