@@ -237,7 +237,7 @@ class Session:
 
     @CreatedOnce
     def waterfalls(self) -> WaterfallService:
-        """Where the time of runs and launches went."""
+        """Time of runs and launches, by host and phase."""
         from orchestrator.services.waterfalls import WaterfallService
 
         return WaterfallService(self._runs_folder, self._timings.by_host)

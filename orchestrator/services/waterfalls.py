@@ -1,4 +1,4 @@
-"""Where the time of a run, or of a launch, went."""
+"""Use case: the time of a run, or of a launch, by host and phase."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WaterfallService:
         :raises UsageError: nothing is recorded.
         """
         runs = [run for run in record.past_runs(self._runs_folder) if run.run_id.endswith(run_id)]
-        recorded = [found for run in runs if (found := waterfall.of_run(run.folder, run.job)).hosts]
+        recorded = [chart for run in runs if (chart := waterfall.of_run(run.folder, run.job)).hosts]
         if recorded:
             return recorded[-1]
         if run_id:

@@ -1,4 +1,4 @@
-"""Where time went: a chart in plain characters, a drawing in SVG, and the JSON document."""
+"""Chart of a waterfall in plain characters, as a drawing in SVG, and the JSON document."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class HostPhases:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Where the time went.
+    """Seconds of hosts by phase.
 
     :param run_id: empty for a launch without a run.
     """
