@@ -20,6 +20,7 @@ RUN_SCRIPTS = (
     "results.sh",
     "checkpoints.sh",
     "checkpoints.py",
+    "stage.py",
     "runs.sh",
     "run_notebook.py",
 )

@@ -184,7 +184,7 @@ def run_plan(spec: JobSpec, settings: InstallSettings, *, hashes_folder: Path | 
     checks: list[Step] = []
     if spec.runtime == "docker":
         checks.append(Step("image", "present.sh", ("image", spec.image)))
-    if spec.runtime == "venv" or spec.checkpoints:
+    if spec.runtime == "venv" or spec.checkpoints or spec.staged_data:
         # The digest of the requirements is among the arguments; their text is not needed to check.
         checks += _venv_steps(spec, settings, {})
     checks += _data_checks(spec, hashes_folder)
@@ -273,15 +273,16 @@ def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
 
 
 def _named_data(spec: JobSpec) -> list[tuple[str, DataItem]]:
-    """Return the job's data with the names of their steps."""
-    return [("data" if len(spec.data) == 1 else f"data-{number}", item) for number, item in enumerate(spec.data)]
+    """Return the job's data that the install brings, with the names of their steps."""
+    names = [("data" if len(spec.data) == 1 else f"data-{number}", item) for number, item in enumerate(spec.data)]
+    return [(name, item) for name, item in names if not item.is_staged_at_start]
 
 
 def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:
     steps = []
     for name, item in _named_data(spec):
         if item.is_s3:
-            steps.append(Step(name, "s3.sh", (spec.name, item.source, spec.remote_path(item))))
+            steps.append(Step(name, "s3.sh", (spec.name, item.source, spec.remote_path(item), *item.flags)))
         else:
             steps.append(_upload_step(name, _data_upload(spec, item, hashes_folder)))
     return steps

@@ -101,7 +101,8 @@ def pack(job: JobSpec, plan: JobPlan, links: Mapping[str, str], options: Install
 
 def _run_files(plan: JobPlan) -> Iterator[tuple[str, bytes]]:
     files = runner.files_of_run(plan)
-    yield from files.shared.items()
+    # Channels bring the data there.
+    yield from ((name, data) for name, data in files.shared.items() if name != "inputs")
     for host, own in files.own.items():
         for name, data in own.items():
             yield f"own/{host}/{name}", data

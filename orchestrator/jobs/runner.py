@@ -195,6 +195,8 @@ def shared_files(plan: JobPlan) -> dict[str, bytes]:
     """Return the files of a run that every host gets."""
     files = {"job.json": (plan.manifest + "\n").encode()} | plan.files
     files |= registry.find(plan.spec.framework).run_scripts
+    if inputs := plan.spec.staged_data:
+        files["inputs"] = inputs
     if plan.spec.options.max_hours:
         files["limit"] = b"%d\n" % round(plan.spec.options.max_hours * 3600)
     return files

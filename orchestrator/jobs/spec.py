@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import unicodedata
@@ -69,7 +70,9 @@ class JobOptions:
         "", commands(), "venv: shell commands on each VM before requirements; again when their text changes."
     )
     system_packages: bool = option(False, boolean(), "venv: the job can import this interpreter's packages, too.")
-    data: tuple[str, ...] = option((), text_lines(), "folder or s3:// prefix -> name in the job's working directory.")
+    data: tuple[str, ...] = option(
+        (), text_lines(), "folder or s3:// prefix -> name in the job's working directory; see docs/data.md."
+    )
     sample: str = option("", text(), "command that creates sample data on your computer; the verb SampleData runs it.")
     sample_requirements: str = option("", text(), "requirements file of `sample`; empty: `requirements`.")
     single: str = option("", command(), "shell command for a run on one VM.")
@@ -184,12 +187,23 @@ class JobSpec:
         """Return an id of a data item's source and name."""
         # Folders of the same name, such as first_job of two projects, have jobs of the same name but not the same data.
         source = item.source if item.is_s3 else os.path.normpath(self.folder.resolve() / item.source)
-        return hashlib.sha256(os.fsencode(f"{source}\0{item.name}")).hexdigest()[:12]
+        return hashlib.sha256(os.fsencode(f"{source}{item.id_text}")).hexdigest()[:12]
 
     @property
     def data_links(self) -> tuple[str, ...]:
         """Arguments of ``start.sh`` that link the data into a run's working directory."""
-        return tuple(f"{self.remote_path(item)}={item.name}" for item in self.data)
+        return tuple(f"{self.remote_path(item)}={item.name}" for item in self.data if not item.is_staged_at_start)
+
+    @property
+    def staged_data(self) -> bytes:
+        """File for ``stage.py`` with the data that is prepared when a run starts; empty without any."""
+        items = [
+            {"url": item.source, "name": item.name, "path": self.remote_path(item), "mode": item.mode}
+            | {"shard": item.is_sharded, "flags": item.flags}
+            for item in self.data
+            if item.is_staged_at_start
+        ]
+        return json.dumps(items).encode() if items else b""
 
 
 def dockerfile_sources(dockerfile: Path) -> list[str]:

@@ -47,7 +47,9 @@ if [ -s "$folder/checkpoints.dir" ]; then
 fi
 
 # Without the state that it should go on from, a job would begin anew, and save that.
-if [ -s "$folder/checkpoints" ] && ! sh "$folder/bin/checkpoints.sh" "$folder" "$venv" restore; then
+if [ -s "$folder/inputs" ] && ! "$venv/bin/python" "$folder/bin/stage.py" run "$folder"; then
+    (exit 74)
+elif [ -s "$folder/checkpoints" ] && ! sh "$folder/bin/checkpoints.sh" "$folder" "$venv" restore; then
     (exit 74)
 elif [ -n "${STRATUS_IMAGE:-}" ]; then
     sh "$folder/bin/container.sh" "$folder" "$role"

@@ -73,7 +73,7 @@ class InstanceRoleService:
         if setting and setting != name:
             return InstanceRolePlan(setting, "", None, is_current=True, is_set=True)
         spec = self._load_job(job)
-        reads = [*(item.source for item in spec.data if item.is_s3), *data]
+        reads = [*(item.source for item in spec.data if item.is_s3 and not item.is_public), *data]
         writes = [spec.checkpoints.url] if spec.checkpoints else []
         arn, current = instance_roles.find(self.context.clients, name, own)
         old_reads, old_writes = instance_roles.urls_in(current)

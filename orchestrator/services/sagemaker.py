@@ -236,8 +236,12 @@ class SageMakerService:
             else:
                 url = f"{base_url}/data/{job.name}/{job.data_id(item)}-{_data_upload(job, item).digest[:16]}/"
                 local_data[url] = item
+            if item.mode == "stream":
+                fix = "write mount, which is FastFile there"
+                raise UsageError(f"{item.name}: a list of URLs is for VMs, not for SageMaker", fix=fix)
             options = job.training.options
-            channel = Channel(name, url, options.input_mode, is_sharded=options.distribution == "sharded")
+            input_mode = "FastFile" if item.mode == "mount" else options.input_mode
+            channel = Channel(name, url, input_mode, is_sharded=item.is_sharded or options.distribution == "sharded")
             if channel.is_sharded:
                 self._check_shards(job, item, channel, count)
             channels.append(channel)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.config.schema import SettingsReader
 from orchestrator.core.next_step import NextStep, Text
+
+WORDS = ("copy", "stream", "mount", "shard", "public", "requester_pays")
+MODES = WORDS[:3]
 
 
 @dataclass(frozen=True)
@@ -16,10 +20,36 @@ class DataItem:
 
     :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
     :param name: its name in the job's working directory.
+    :param mode: ``copy``: files on the VM's disk; ``stream``: a text file with the objects' URLs; ``mount``: a folder
+        whose files are read from S3 when they are opened.
+    :param is_sharded: each VM of a run gets a part of the objects.
+    :param is_public: read without credentials.
+    :param requester_pays: the reader pays for requests and transfer.
     """
 
     source: str
     name: str
+    mode: str = "copy"
+    is_sharded: bool = False
+    is_public: bool = False
+    requester_pays: bool = False
+
+    @property
+    def is_staged_at_start(self) -> bool:
+        """True if it depends on the run, or is no copy: it is prepared when a run starts, not by the install."""
+        return self.mode != "copy" or self.is_sharded
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Options of ``stage.py``."""
+        names = {"--public": self.is_public, "--requester-pays": self.requester_pays}
+        return tuple(name for name, is_set in names.items() if is_set)
+
+    @property
+    def id_text(self) -> str:
+        """Text that differs between items that need different places on a host."""
+        extra = "" if self.mode == "copy" and not self.is_sharded else f"\0{self.mode}\0{self.is_sharded}"
+        return f"\0{self.name}{extra}"
 
     @property
     def is_s3(self) -> bool:
@@ -31,9 +61,12 @@ def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folde
     """Return the inputs that lines ``source -> name`` describe; mistakes are added to the reader."""
     items: list[DataItem] = []
     for line in lines:
-        source, arrow, name = (part.strip() for part in line.partition("->"))
-        item = DataItem(source, name or PurePosixPath(source.rstrip("/")).name)
-        if not arrow and item.is_s3:
+        source, arrow, rest = (part.strip() for part in line.partition("->"))
+        name, *flags = (part.strip() for part in rest.split(","))
+        item = _item(source, name or PurePosixPath(source.rstrip("/")).name, flags)
+        if problem := _words_problem(item, flags):
+            reader.add_problem("job", "data", f"{line!r}: {problem}")
+        elif not arrow and item.is_s3:
             reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
         elif not item.is_s3 and relative_source(folder, source) == ".":
             reader.add_problem("job", "data", f"{line!r} is the job's whole folder: write the name of a folder in it")
@@ -47,6 +80,26 @@ def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folde
             reader.add_problem("job", "data", missing if len(lines) == 1 else f"{line!r}: " + missing)
         items.append(item)
     return tuple(items)
+
+
+def _item(source: str, name: str, flags: Sequence[str]) -> DataItem:
+    mode = next((word for word in flags if word in MODES), "copy")
+    return DataItem(source, name, mode, "shard" in flags, "public" in flags, "requester_pays" in flags)
+
+
+def _words_problem(item: DataItem, flags: Sequence[str]) -> str:
+    """Return what is wrong with the flags after a destination; empty if they fit."""
+    if unknown := next((word for word in flags if word not in WORDS), ""):
+        return f"{unknown!r} is none of {', '.join(WORDS)}"
+    if flags and not item.is_s3:
+        return f"{flags[0]} is for data on S3"
+    if sum(word in MODES for word in flags) > 1:
+        return "it has more than one of " + ", ".join(MODES)
+    if item.mode == "mount" and item.is_sharded:
+        return "what is mounted cannot be sharded: write stream, or copy"
+    if item.is_public and item.requester_pays:
+        return "public data is read without credentials, to which nothing can be billed"
+    return ""
 
 
 def relative_source(folder: Path, source: str) -> str:

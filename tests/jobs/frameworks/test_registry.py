@@ -28,6 +28,7 @@ EVERY_RUN = {
     "bin/results.sh",
     "bin/checkpoints.sh",
     "bin/checkpoints.py",
+    "bin/stage.py",
     "bin/runs.sh",
     "bin/run_notebook.py",
 }
