@@ -22,6 +22,7 @@ import idx
 import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
+from network import WEIGHTS, build_network
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,6 @@ def read_digits(folder: Path, images: str, labels: str) -> Digits:
     if pixels.ndim != 3 or classes.shape != pixels.shape[:1] or not len(classes):
         raise ValueError(f"{folder}: {images} {pixels.shape} and {labels} {classes.shape} do not belong together")
     return Digits((pixels[:, None] / 255).astype(np.float32), classes.astype(np.float32))
-
-
-def build_network() -> Any:
-    """Return two convolutions and a dense layer.
-
-    There is no batch normalization, because its running averages would differ between workers.
-    """
-    net = gluon.nn.HybridSequential()
-    net.add(
-        gluon.nn.Conv2D(16, kernel_size=3, padding=1, activation="relu"),
-        gluon.nn.MaxPool2D(2),
-        gluon.nn.Conv2D(32, kernel_size=3, padding=1, activation="relu"),
-        gluon.nn.MaxPool2D(2),
-        gluon.nn.Dense(64, activation="relu"),
-        gluon.nn.Dense(10),
-    )
-    net.initialize(mx.init.Xavier())
-    return net
 
 
 def train(net: Any, kvstore: Any, shard: Digits, options: Options) -> None:
@@ -144,6 +127,7 @@ def run(options: Options) -> int:
     mx.random.seed(options.seed)
     np.random.seed(options.seed)
     net = build_network()
+    net.initialize(mx.init.Xavier())
     start = time.perf_counter()
     train(net, kvstore, training.shard(kvstore.rank, kvstore.num_workers), options)
     seconds = time.perf_counter() - start
@@ -153,6 +137,7 @@ def run(options: Options) -> int:
         "headline": f"accuracy {score:.4f} on {len(testing.labels)} test digits, {kvstore.num_workers} workers",
         "accuracy": score,
         "test_digits": len(testing.labels),
+        "image_shape": [*testing.images.shape[2:]],
         "training_digits": len(training.labels),
         "weights_sha256": weights,
         "weights_as_on_servers": agree,
@@ -160,6 +145,8 @@ def run(options: Options) -> int:
         "run": {"rank": kvstore.rank, "workers": kvstore.num_workers, "kvstore": kvstore.type, "seconds": seconds},
     }
     options.out.mkdir(parents=True, exist_ok=True)
+    # Every worker has the same weights.
+    net.save_parameters(str(options.out / WEIGHTS))
     (options.out / "metrics.json").write_text(json.dumps(metrics, indent=2, sort_keys=True) + "\n")
     print(metrics["headline"], flush=True)
     if not agree:

@@ -22,6 +22,9 @@ from retrieval import forest
 
 from granules.caliop import CLASSES, CLEAR, CLOUDY
 
+FILE = "granule_model.pkl"
+"""The model of the first fold, in the output folder; serving/granule_model.py reads it."""
+
 Target = Literal["phase", "top"]
 TARGETS: tuple[Target, ...] = ("phase", "top")
 ROW_PARTS = ("features", "column_class", "top_km", "optical_depth", "snow")

@@ -7,6 +7,7 @@ travel between workers, and a product arrives as the bytes of its compressed fil
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -161,6 +162,7 @@ def run_stages(context: RunContext) -> GranulesResult:
         matched, infos = collocate_granules(context)
     with context.timer.stage("train"):
         models = train_folds(context, matched)
+        save_model(context, models[0])
     with context.timer.stage("judge"):
         counts, importance, strata_counts = evaluate_granules(context, matched, models)
     with context.timer.stage("map"):
@@ -236,6 +238,15 @@ def train_folds(context: RunContext, matched: Sequence[Any]) -> list[TrainedMode
     models = [client.submit(tasks.merge_model, groups) for groups in groups_by_fold]
     descriptions = [client.submit(tasks.describe_model, model).result() for model in models]
     return [TrainedModel(model, *description) for model, description in zip(models, descriptions, strict=True)]
+
+
+def save_model(context: RunContext, model: TrainedModel) -> None:
+    """Write the model of the first fold to the output folder; an interrupted run leaves no incomplete file."""
+    # The client need not import what it writes.
+    content = context.client.submit(pickle.dumps, model.future).result()
+    part = context.options.out / f"{forest_model.FILE}.part"
+    part.write_bytes(content)
+    part.replace(part.with_suffix(""))
 
 
 def evaluate_granules(
