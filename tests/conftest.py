@@ -46,5 +46,10 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     home = tmp_path_factory.mktemp("cloud")
     # Large environments that the jobs of some tests share; hosts may not read the checkout otherwise.
     os.environ["LOCALCLOUD_READABLE"] = os.pathsep.join(str(ROOT / name) for name in (".venv-training", ".venv-mxnet"))
+    os.environ["LOCALCLOUD_IMAGES"] = os.pathsep.join(
+        f"stratus/{name}={ROOT / folder}/bin/python"
+        for folder, name in ((".venv-training", "domain_adaptation"), (".venv-mxnet", "mnist_kvstore"))
+        if (ROOT / folder).is_dir()
+    )
     yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))
     localcloud.down(home)

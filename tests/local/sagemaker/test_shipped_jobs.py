@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from orchestrator.jobs.record import RunRecord
+from orchestrator.services.hosting.planning import DeployChoices
 from orchestrator.services.sagemaker import TrainingChoices
 from orchestrator.session import Session
+from tests.support.jobs.framework_jobs import TRAINING, needs_horovod, needs_mxnet, needs_torch
+from tests.support.localcloud.shipped_jobs import SHIPPED, push_image
 from tests.support.localcloud.training_project import prepare
 from tests.support.paths import ROOT
 from tests.support.project import Project
@@ -74,6 +77,15 @@ def numbers(values: Any, path: str = "") -> dict[str, float]:
     return {path: float(values)} if is_number else {}
 
 
+def differences(record: RunRecord, expected: RunRecord) -> dict[str, tuple[float, float]]:
+    """Return the metrics of two runs that differ by more than 1e-6."""
+    own, other = numbers(record.metrics), numbers(expected.metrics)
+    assert own.keys() == other.keys()
+    assert len(own) > 2
+    pairs = {name: (own[name], other[name]) for name in own}
+    return {name: pair for name, pair in pairs.items() if not math.isclose(*pair, rel_tol=1e-6) and pair[0] == pair[0]}
+
+
 def test_cloud_retrieval_has_the_metrics_of_its_run_on_vms(project: Project) -> None:
     def small(text: str) -> str:
         text = text.replace("requirements = requirements.txt", f"python = {sys.executable}\nsystem_packages = yes")
@@ -86,11 +98,52 @@ def test_cloud_retrieval_has_the_metrics_of_its_run_on_vms(project: Project) -> 
         _, expected = run_on_vms(session, folder, multi=False)
         for count in (1, 2):
             _, record = train(session, folder, count)
-            own, other = numbers(record.metrics), numbers(expected.metrics)
-            assert own.keys() == other.keys()
-            assert len(own) > 5
-            pairs = {name: (own[name], other[name]) for name in own}
-            assert {name: pair for name, pair in pairs.items() if not math.isclose(*pair, rel_tol=1e-6)} == {}
+            assert differences(record, expected) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "granules",
+        pytest.param("images", marks=needs_horovod),
+        pytest.param("sensors", marks=needs_horovod),
+        pytest.param("mnist_kvstore", marks=needs_mxnet),
+    ],
+)
+def test_a_job_has_the_metrics_of_vms_on_one_instance_and_on_two_and_predicts_as_its_model_does(
+    name: str, project: Project
+) -> None:
+    job = SHIPPED[name]
+    on_vms = job.copy(project.folder / f"{name}-vms", prepared=True)
+    folder = project.folder / name / job.folder
+    file = job.copy(folder, prepared=not job.has_image)
+    with project.session() as session:
+        if job.has_image:
+            push_image(session, file)
+        for count in (1, 2):
+            _, expected = run_on_vms(session, on_vms, multi=count == 2)
+            _, record = train(session, file, count)
+            assert differences(record, expected) == {}
+        request = project.folder / f"{name}.request"
+        request.write_bytes(job.request(folder))
+        endpoint = session.endpoints.deploy(session.endpoints.plan(DeployChoices(record.run_id, file)))
+        value = session.endpoints.predict(endpoint.name, request, "application/x-npz").value
+        session.endpoints.delete(endpoint.name)
+    local = job.predict(folder, record.folder / "outputs", request)
+    deployed = value if isinstance(value, dict) else {"rows": value}
+    assert deployed.keys() == local.keys()
+    # Bit for bit, missing values included.
+    assert [key for key in local if deployed[key].tobytes() != local[key].tobytes()] == []
+
+
+@needs_torch
+def test_torchrun_sums_on_two_instances_with_the_interpreter_that_the_job_names(project: Project) -> None:
+    prepared = f"python = {TRAINING}\nsystem_packages = yes"
+    folder = copy("hello_torchrun", project, lambda text: text.replace("requirements = requirements.txt", prepared))
+
+    with project.session() as session:
+        lines, _ = train(session, folder, 2)
+    assert [line for line in lines if line.startswith("rank")] == ["rank 0 of 2 sum 3", "rank 1 of 2 sum 3"]
 
 
 def test_dask_sums_from_the_unchanged_folder_on_two_instances(project: Project) -> None:
