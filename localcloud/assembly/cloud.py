@@ -16,6 +16,8 @@ from localcloud.aws import wsgi
 from localcloud.aws.schedules import Caller, Schedules
 from localcloud.core import urls
 from localcloud.core.addresses import HOME_REGION, AddressBlock, PublicAddresses
+from localcloud.core.disk_folders import DiskFolders, NoFolders
+from localcloud.disks.attachments import follow_instance
 from localcloud.ec2 import services
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.ingress import Ingress
@@ -56,6 +58,7 @@ class CloudParts:
     :param call: makes the calls of schedules.
     :param models: where SageMaker's models are served.
     :param images: disks of images that were made from instances.
+    :param disks: folders that stand for volumes and shared file systems.
     """
 
     environment: CloudEnvironment
@@ -68,6 +71,7 @@ class CloudParts:
     call: Caller
     models: Site
     images: ImageStore = field(default_factory=NoImages)
+    disks: DiskFolders = field(default_factory=NoFolders)
 
 
 @dataclass
@@ -192,7 +196,7 @@ def build(parts: CloudParts) -> Cloud:
     lifecycle.on_launch, lifecycle.on_running = instance_faults.on_launch, instance_faults.on_running
     ingress = Ingress(lifecycle, hosts, environment, parts.block.ssh_port)
     meter = Meter(environment)
-    lifecycle.on_change.append(meter.observe)
+    lifecycle.on_change += [meter.observe, functools.partial(follow_instance, parts.disks)]
     sessions = _install(parts, lifecycle, ingress)
     return Cloud(
         environment,
@@ -245,6 +249,7 @@ def _install(parts: CloudParts, lifecycle: Lifecycle, ingress: Ingress) -> RoleS
 
     from localcloud.aws import identity
     from localcloud.aws.images import seed_parameters
+    from localcloud.disks import file_systems
     from localcloud.ec2.api import Ec2Api
     from localcloud.ec2.backend import BackendContext, Ec2Region
 
@@ -271,7 +276,9 @@ def _install(parts: CloudParts, lifecycle: Lifecycle, ingress: Ingress) -> RoleS
         images=parts.images,
         regions=[HOME_REGION],
         dispatch=Ec2Api.dispatch,
+        disks=parts.disks,
     )
+    file_systems.install(parts.environment, parts.disks)
     # moto calls these factories with region and account.
     targets: Any = (ec2_backends, ssm_backends)
     targets[0].backend = functools.partial(Ec2Region, context=context)

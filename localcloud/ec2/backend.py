@@ -19,6 +19,7 @@ from moto.ec2.utils import filter_reservations
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.images import IMAGES, SeededImage
 from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock, PublicAddresses
+from localcloud.core.disk_folders import DiskFolders
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
 from localcloud.ec2.visibility import Visibility
@@ -43,6 +44,7 @@ class BackendContext:
     :param images: disks of images that were made from instances.
     :param regions: regions in use, in the order of their first use.
     :param dispatch: view function that parses and answers requests to the EC2 API.
+    :param disks: folders that stand for volumes.
     """
 
     environment: CloudEnvironment
@@ -54,6 +56,7 @@ class BackendContext:
     images: ImageStore
     regions: list[str]
     dispatch: Callable[..., Any]
+    disks: DiskFolders
 
 
 class Ec2Region(EC2Backend):
@@ -149,6 +152,40 @@ class Ec2Region(EC2Backend):
         """Create a volume; io1 and io2 volumes get default IOPS, because moto loses those of a launch."""
         options["iops"] = options.get("iops") or _DEFAULT_IOPS.get(options.get("volume_type") or "")
         return super().create_volume(*args, **options)
+
+    def attach_volume(
+        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
+    ) -> Any:
+        """Attach a volume that is available, in the instance's zone; moto takes any."""
+        volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
+        if volume.attachment:
+            raise ApiError("VolumeInUse", f"{volume_id} is already attached to an instance")
+        if volume.zone.name != instance.placement.zone:
+            message = f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'"
+            raise ApiError("InvalidVolume.ZoneMismatch", message)
+        if instance.state_code not in _ATTACHABLE:
+            raise ApiError("IncorrectState", f"Instance '{instance_id}' is not 'running'.")
+        attachment: Any = super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)
+        # moto's answers have it for the instance only.
+        attachment.delete_on_termination = delete_on_termination
+        if instance.state == "running":
+            self.context.disks.attach(instance_id, volume_id)
+        self.lifecycle.invalidate()
+        return attachment
+
+    def detach_volume(self, volume_id: str, instance_id: str, device_path: str) -> Any:
+        """Detach a volume, whose content is kept."""
+        attachment = super().detach_volume(volume_id, instance_id, device_path)
+        self.context.disks.detach(instance_id, volume_id)
+        self.lifecycle.invalidate()
+        return attachment
+
+    def delete_volume(self, volume_id: str) -> Any:
+        """Delete a volume with its content."""
+        volume = super().delete_volume(volume_id)
+        self.context.disks.delete(volume_id)
+        self.tags.pop(volume_id, None)
+        return volume
 
     def run_instances(self, *args: Any, **options: Any) -> Reservation:
         """Create instances, all or none, and register them with the lifecycle."""
@@ -344,6 +381,8 @@ class Ec2Region(EC2Backend):
 
 
 _TERMINATING = (SHUTTING_DOWN[0], 48)
+# moto attaches the volumes of a launch while the instance is pending.
+_ATTACHABLE = (0, 16, 80)
 
 
 def _set_times(instance: Instance, now: datetime) -> None:

@@ -106,6 +106,11 @@ class SharedSettings:
         """Folder that every host of the cloud may write."""
         return self.home / "cache"
 
+    @property
+    def file_systems(self) -> Path:
+        """Folder of the file systems that hosts share, which every host of the cloud may write."""
+        return self.home / "filesystems"
+
     def to_json(self) -> dict[str, Any]:
         """Return the record as plain JSON values."""
         return {

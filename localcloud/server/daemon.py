@@ -176,7 +176,7 @@ def _remove_leftovers(home: Home, kinds: HostKinds) -> None:
     if home.state_file.exists() and (kind := kinds.get(_host_kind(home))):
         kind.close(home)
     home.state_file.unlink(missing_ok=True)
-    for folder in (home.hosts_folder, home.jobs_folder):
+    for folder in (home.hosts_folder, home.jobs_folder, home.folder / "volumes", home.folder / "filesystems"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

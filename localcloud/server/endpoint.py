@@ -88,6 +88,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
     from localcloud.assembly.instance_spec import HostSpecs
     from localcloud.assembly.sagemaker import model_site, process_executor
     from localcloud.core.clock import RealClock
+    from localcloud.core.disk_folders import DiskFolders
     from localcloud.scenarios.fault_engine import FaultEngine
 
     block, clock = site.block, RealClock()
@@ -105,6 +106,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
         http_caller(block.url),
         model_site(jobs, home),
         site.images,
+        DiskFolders(home.folder, home.hosts_folder),
     )
     cloud = build(parts)
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)

@@ -13,6 +13,7 @@ from orchestrator.aws.ec2 import host_names, instance_tags, key_pairs
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.disks.mounting import HostDisks
 from orchestrator.cluster.meter import Meter
 from orchestrator.core import cost
 from orchestrator.core.errors import StratusError, UsageError, first_line
@@ -102,6 +103,7 @@ class Inventory:
         self.context = context
         self.meter = Meter(context)
         self._described: list[Instance] = []
+        self.disks = HostDisks(context)
         # Not created on first use: that may be in several threads at once, and it collects what they rotate.
         self._key_rotation = HostKeyRotation(
             context.ssh,
@@ -192,7 +194,11 @@ class Inventory:
     def ready(self, host: Host) -> Host:
         """Wait until a host answers SSH and give it a key of its own; see `HostSource.ready`."""
         self.context.ssh.wait_until_ready(host, timeout_s=self.context.settings.ssh.ready_timeout)
-        return self.rotate_host_key(host)
+        ready = self.rotate_host_key(host)
+        for instance in self._described:
+            if instance.id == host.identity:
+                self.disks.mount(ready, instance)
+        return ready
 
     def first_command(self, host: Host) -> str:
         """Return the command that a host that has just booted is tried with; its result is for `rotate_host_key`."""

@@ -17,6 +17,7 @@ from orchestrator.aws.ingress.access import ssh_access
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
 from orchestrator.cluster import readiness, teardown
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.cluster.disks import shared
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.cluster.readiness import HostStartup, ReadyHost
 from orchestrator.cluster.replacement import Replacer
@@ -216,9 +217,10 @@ class Launcher:
         context = self.context
         access = ssh_access(context.settings, plan.placement.vpc_id)
         # Independent of each other: in parallel, a launch waits for the slowest of them instead of all.
-        group_id, guard_id, _ = context.clients.in_parallel(
+        group_id, guard_id, (files_group_id, shared_mounts), _ = context.clients.in_parallel(
             partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),
             partial(self._ensure_guard, plan, access.user_group_id),
+            partial(shared.ensure, context, plan),
             partial(
                 key_pairs.ensure,
                 context.clients,
@@ -234,6 +236,8 @@ class Launcher:
             ssh_keys.generate_host_key(),
             guard_id=guard_id,
             is_guarded=bool(guard_id) or not access.user_group_id,
+            files_group_id=files_group_id,
+            mounts=shared_mounts,
         )
 
     def _ensure_guard(self, plan: LaunchPlan, user_group_id: str) -> str:
@@ -268,6 +272,7 @@ class Launcher:
                 left=left,
                 fix=NextStep("TerminateAll") + "  terminates them",
             ) from error
+        shared.delete_volumes(self.context, plan)
         if not plan.existing_names:  # earlier instances of the cluster would use both
             self.delete_group_and_key()
 

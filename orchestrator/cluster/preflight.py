@@ -89,6 +89,7 @@ class Preflight:
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
         checks = [*(name for name in self.job_checks if name != INSTALL_DIGEST), GROUP]
         warnings = tuple(str(results[name].value) for name in checks if name in results and results[name].value)
+        warnings = (*launch_plan.warnings, *warnings)
         quota = self._check_quota(launch_plan, results[QUOTA].value)
         return replace(launch_plan, quota=quota, warnings=warnings, is_job_ready=not _has_text(results, JOB))
 

@@ -111,6 +111,7 @@ class ReadinessWaiter:
     health: InstanceHealth
     replacer: Replacer | None
     _ready_names: list[str] = field(default_factory=list)
+    _shown: dict[str, Instance] = field(default_factory=dict)
 
     def wait(self, on_ready: Callable[[Host], T]) -> parallel.Outcomes[ReadyHost[T]]:
         """Wait for all instances and call ``on_ready`` for each that is ready; return one outcome per name."""
@@ -197,6 +198,8 @@ class ReadinessWaiter:
             if replacement is None:
                 raise
             startup, host = self._connect(name, lambda: self._wait_one_running(replacement))
+        # Not a reason to replace the VM: another one would get the same settings.
+        self._mount(host)
         self._ready_names.append(name)
         return ReadyHost(startup, host, on_ready(host))
 
@@ -208,11 +211,17 @@ class ReadinessWaiter:
     def _connect(self, name: str, wait_running: Callable[[], tuple[Instance, float]]) -> tuple[HostStartup, Host]:
         """Bring one instance from pending to a host with a host key of its own."""
         instance, pending_s = self._phase(name, "pending", wait_running)
-        host = self.inventory.host(self._with_tags(instance))
+        self._shown[instance.id] = self._with_tags(instance)
+        host = self.inventory.host(self._shown[instance.id])
         boot_s = self._phase(name, "boot", lambda: self._wait_for_ssh(host))
         result = self._phase(name, "ssh", lambda: self._run_first_command(host))
         startup = HostStartup(name, instance.zone, pending_s, boot_s, result.seconds)
         return startup, self.inventory.rotate_host_key(host, result)
+
+    def _mount(self, host: Host) -> None:
+        instance = self._shown[host.identity]
+        if instance.disks.mounts:
+            self._phase(host.name, "disks", lambda: self.inventory.disks.mount(host, instance))
 
     def _with_tags(self, running: Instance) -> Instance:
         """Return an instance with the tags that it was launched with: EC2 may not show them yet."""

@@ -80,6 +80,8 @@ class Boot:
             self._make_host_keys()
         keys = self.host_keys()
         self._print_host_keys(keys)
+        if (self.spec.folder / "etc/fstab").exists():
+            await self._run([str(self.layout.bin / "mount"), "-a"])
         if self.data.bootcmd:
             await self._run_text("bootcmd", self.data.bootcmd)
         return keys

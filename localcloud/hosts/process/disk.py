@@ -106,8 +106,19 @@ def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     (spec.folder / "etc/hostname").write_text(spec.hostname + "\n")
     (layout.run / "package-faults").write_text("".join(_until(fault) + "\n" for fault in spec.package_faults))
     os.mkfifo(layout.control, 0o600)
+    # Where the stand-in of mount finds them; what was mounted before a reboot is not any more.
+    (layout.run / "filesystems").write_text(f"{shared.file_systems}\n")
+    _unmount_all(spec.folder)
     _install_python(layout, shared.python)
     _write_profile(spec, layout)
+
+
+def _unmount_all(folder: Path) -> None:
+    fstab = folder / "etc/fstab"
+    for line in fstab.read_text().splitlines() if fstab.exists() else ():
+        point = Path(next(iter(line.split()[1:2]), ""))
+        if point.is_symlink():
+            point.unlink()
 
 
 def _until(fault: str) -> str:

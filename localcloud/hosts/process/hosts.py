@@ -52,7 +52,8 @@ class ProcessHosts:
         self, home: Path, *, on_shutdown: Callable[[str], None], environ: Mapping[str, str] | None = None
     ) -> None:
         self._home = home.resolve()
-        (self._home / "cache").mkdir(parents=True, exist_ok=True)
+        for folder in ("cache", "filesystems"):
+            (self._home / folder).mkdir(parents=True, exist_ok=True)
         self._on_shutdown = on_shutdown
         self._states: dict[str, HostState] = {}
         self._folders: dict[str, Path] = {}

@@ -73,7 +73,7 @@ def run_host(start: HostStart) -> int:
     _allow_many_files()
     # Before confining: images are outside.
     image.seed(spec, shared.home)
-    writable = (spec.folder, shared.cache)
+    writable = (spec.folder, shared.cache, shared.file_systems)
     confinement = confine(Rules(shared.readable, shared.executable, writable))
     # After confining: programs of an earlier boot may have left links to the user's files in these places.
     disk.prepare(spec, shared)

@@ -10,6 +10,8 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import client, identity
+from orchestrator.aws.disks import mounts
+from orchestrator.aws.disks.mounts import NO_DISKS, InstanceDisks
 from orchestrator.aws.ec2 import host_names, instance_tags
 from orchestrator.aws.ec2.past_use import PastUse
 from orchestrator.core import cost
@@ -88,6 +90,7 @@ class Instance:
     :param has_public_address: True if it has a public IPv4 address while it is running; None if unknown.
     :param replaced: cost of the instance that it replaced.
     :param owner_id: tells apart people and computers behind one role; empty if not tagged.
+    :param disks: its volumes, and what is mounted on it.
     """
 
     id: str
@@ -123,6 +126,7 @@ class Instance:
     has_public_address: bool | None = None
     replaced: Amount = cost.NOTHING
     owner_id: str = ""
+    disks: InstanceDisks = NO_DISKS
 
     @property
     def is_alive(self) -> bool:
@@ -168,6 +172,7 @@ def with_known_tags(shown: Instance, known: Instance) -> Instance:
         has_public_address=known.has_public_address if shown.has_public_address is None else shown.has_public_address,
         replaced=known.replaced,
         idle_minutes=known.idle_minutes,
+        disks=shown.disks.with_mounts(known.disks),
     )
 
 
@@ -290,6 +295,7 @@ def from_response(response: InstanceTypeDef) -> Instance:
         past_use=PastUse.from_tag(tags.get(instance_tags.BILLED, "")),
         has_public_address=_has_public_address(response, tags),
         replaced=_replaced(tags.get(instance_tags.REPLACED, "")),
+        disks=mounts.from_response(response, tags),
     )
 
 

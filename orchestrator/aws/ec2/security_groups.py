@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.config import settings
 
 GUARD = "-guard"  # ends the names of guard groups
+FILES = "-files"  # of the group of shared file systems, see `aws.disks.files_group`
 UNGUARDED = "-unguarded"  # of marks that instances may have no guard group
 VISIBILITY_LAG_S = 30.0  # until a new group is known to all of EC2
 
@@ -147,6 +148,14 @@ def delete(clients: client.Clients, cluster_id: identity.ClusterId, *, deadline_
     return group_ids
 
 
+def delete_one(clients: client.Clients, group_id: str) -> None:
+    """Delete one group; one that is gone already is no error.
+
+    :raises CloudRefused: something uses it, or AWS refuses.
+    """
+    _delete(clients, group_id, 0)
+
+
 def _delete(clients: client.Clients, group_id: str, deadline_s: float) -> None:
     with clients.translate_errors(f"deleting security group {group_id}"):
         try:
@@ -190,6 +199,16 @@ def of_same_role(clients: client.Clients, cluster_id: identity.ClusterId) -> dic
     return groups
 
 
+def find_files_groups(clients: client.Clients, cluster_id: identity.ClusterId) -> list[SecurityGroupTypeDef]:
+    """Return the cluster's own groups of shared file systems, in all VPCs."""
+    with clients.translate_errors("looking up the security group of shared file systems"):
+        pages = clients.ec2.get_paginator("describe_security_groups").paginate(Filters=cluster_id.filters)
+        groups = [group for page in pages for group in page["SecurityGroups"]]
+    return [
+        group for group in groups if group["GroupName"].endswith(FILES) and cluster_id.matches(group.get("Tags", []))
+    ]
+
+
 def is_guard(group: SecurityGroupTypeDef) -> bool:
     """Return True for a guard group; see `guard_groups`."""
     return group["GroupName"].endswith(GUARD)
@@ -199,9 +218,9 @@ def _is_auxiliary(group: SecurityGroupTypeDef) -> bool:
     return group["GroupName"].endswith((GUARD, UNGUARDED))
 
 
-def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId) -> bool:
+def _is_own(group: SecurityGroupTypeDef, cluster_id: identity.ClusterId, suffix: str = "") -> bool:
     # Not this name alone: a session with another ARN of the same owner may have created it.
-    name = group["GroupName"].removesuffix(GUARD).removesuffix(UNGUARDED)
+    name = group["GroupName"].removesuffix(suffix).removesuffix(GUARD).removesuffix(UNGUARDED)
     return cluster_id.is_resource_name(name) and cluster_id.matches(group.get("Tags", []))
 
 
@@ -218,7 +237,7 @@ def find(
         groups = clients.ec2.describe_security_groups(
             Filters=[{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc_id]}]
         )["SecurityGroups"]
-    if groups and not _is_own(groups[0], cluster_id):
+    if groups and not _is_own(groups[0], cluster_id, suffix):
         raise CloudRefused(
             f"a security group named {name} exists in {vpc_id}, and it is not tagged as this cluster's",
             code="InvalidGroup.Duplicate",

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws.capacity.pools import ON_DEMAND, Pool
+from orchestrator.aws.disks.file_systems import PlannedFileSystem
+from orchestrator.aws.disks.mounts import LOCAL, Mount
+from orchestrator.aws.disks.volumes import PlannedVolume
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.launch.time_limits import BOOT_MINUTES, TimeLimits, budget_minutes, whole_minutes
 from orchestrator.aws.pricing import price_table
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement, Subnet
     from orchestrator.aws.ingress.access import PortRange
+    from orchestrator.config.disks.volumes import Volume
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class LaunchPlan:
     :param warnings: checks that could not be made, one line each.
     :param replaced: cost of the instance that the only one of this plan replaces.
     :param other_key_names: names of existing instances that another key pair of the cluster opens.
+    :param volumes: of every instance, besides its root disk and those of its image.
+    :param local_disks: the setting that mounts the instances' own NVMe disks; None without one.
+    :param file_systems: that all instances share.
     :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
     """
 
@@ -83,6 +90,9 @@ class LaunchPlan:
     replaced: Amount = cost.NOTHING
     is_job_ready: bool = True
     other_key_names: tuple[str, ...] = ()
+    volumes: tuple[PlannedVolume, ...] = ()
+    local_disks: Volume | None = None
+    file_systems: tuple[PlannedFileSystem, ...] = ()
 
     @property
     def count(self) -> int:
@@ -93,6 +103,18 @@ class LaunchPlan:
     def cluster(self) -> str:
         """Name of the cluster."""
         return self.cluster_id.cluster
+
+    @property
+    def further_disks(self) -> tuple[Disk, ...]:
+        """Disks of one instance besides its root disk that are deleted with it."""
+        own = (item.disk for item in self.volumes if item.is_deleted_with_instance)
+        return (*self.image.further_disks.values(), *own)
+
+    @property
+    def disk_mounts(self) -> tuple[Mount, ...]:
+        """Mounts of the instances' own disks."""
+        local = [Mount(self.local_disks.name, LOCAL, "", self.local_disks.mount_point)] if self.local_disks else []
+        return (*(item.mount for item in self.volumes), *local)
 
     @property
     def names_of_key(self) -> tuple[str, ...]:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import client
 from orchestrator.aws import identity as aws_identity
 from orchestrator.aws.capacity.pools import ON_DEMAND, SPOT, Pool, ranked
+from orchestrator.aws.disks import file_systems, volumes
+from orchestrator.aws.disks.file_systems import PlannedFileSystem
+from orchestrator.aws.disks.volumes import NO_VOLUMES, ExistingVolumes, PlannedVolume
 from orchestrator.aws.ec2 import host_names, images, instance_types, network
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
@@ -52,6 +55,8 @@ class LookupResults:
     image: Image
     placement: Placement
     instances: list[ec2_instances.Instance]
+    volumes: ExistingVolumes = NO_VOLUMES
+    file_systems: tuple[PlannedFileSystem, ...] = ()
     baked: BakedChoice = BakedChoice()
 
 
@@ -65,12 +70,15 @@ def lookups(clients: client.Clients, settings: settings.Settings, ownership: Own
         "image": lambda: images.find(clients, cluster.image, architecture=architecture),
         "subnets": lambda: network.find(clients, settings.aws),
         "VMs": lambda: ec2_instances.describe(clients, ownership),
+        "volumes": lambda: volumes.find_existing(clients, settings.volumes, ownership.cluster_id),
+        "file systems": lambda: file_systems.plan(clients, settings.file_systems, ownership.cluster_id),
     }
 
 
 def priced_types(settings: settings.Settings) -> tuple[list[str], list[str]]:
     """Return the instance types and disk types whose prices a plan needs."""
-    return [settings.cluster.instance_type, *_fallback_types(settings)], [settings.disk.type]
+    disk_types = {settings.disk.type, *(volume.type for volume in settings.volumes if not volume.is_local)}
+    return [settings.cluster.instance_type, *_fallback_types(settings)], sorted(disk_types)
 
 
 def build_plan(
@@ -96,8 +104,16 @@ def build_plan(
     image = baked_images.choose(results.baked.images, results.baked.digest, image)
     existing = [instance for instance in results.instances if instance.is_alive]
     zones = sorted({instance.zone for instance in existing})
-    placement = _placement(results.placement, type_info, count=count, preferred_zones=zones)
-    place = partial(results.placement.within, count=count, preferred_zones=zones)
+    planned_volumes = volumes.plan(
+        settings.volumes,
+        results.volumes,
+        count=count,
+        taken=[image.root_device, *image.further_disks],
+        encrypted=settings.disk.encrypted,
+    )
+    candidates = _beside_volumes(results.placement, planned_volumes, results.volumes)
+    placement = _placement(candidates, type_info, count=count, preferred_zones=zones)
+    place = partial(candidates.within, count=count, preferred_zones=zones)
     pools = _pools(prices, settings, [(type_info, placement), *_fallbacks(clients, settings, image, place)])
     # A name stays taken while its instance shuts down: two hosts of one name would share host keys.
     taken = {instance.name for instance in results.instances} | (launch_log.reserved_names() if launch_log else set())
@@ -119,7 +135,9 @@ def build_plan(
         other_key_names=_with_another_key(existing, cluster_id),
         stopped_names=tuple(instance.name for instance in existing if instance.state in ("stopping", "stopped")),
         price=prices.per_hour(type_info.name, cluster_id.region),
-        disk_price=_disk_price(prices, [disk, *image.further_disks.values()], cluster_id.region),
+        volumes=planned_volumes,
+        local_disks=next((volume for volume in settings.volumes if volume.is_local), None),
+        file_systems=results.file_systems,
         pools=tuple(pools),
         market=pools[0].market,
         allow_partial=settings.cluster.allow_partial,
@@ -127,10 +145,28 @@ def build_plan(
         idle_minutes=settings.cluster.idle_minutes,
         ssh_port=settings.ssh.port,
     )
+    plan = replace(plan, disk_price=_disk_price(prices, [disk, *plan.further_disks], cluster_id.region))
+    if left_over := volumes.left_over(planned_volumes, results.volumes, count):
+        plan = replace(plan, warnings=(left_over,))
     if plan.market == SPOT:
         plan = replace(plan, spot_price=prices.spot_per_hour(type_info.name, pools[0].subnet.zone))
     plan.time_limits  # noqa: B018 - raises for a budget that cannot be enforced, before anything is launched
     return plan
+
+
+def _beside_volumes(placement: Placement, planned: Sequence[PlannedVolume], existing: ExistingVolumes) -> Placement:
+    """Return the placement without the zones in which existing volumes cannot be attached."""
+    zone = volumes.zone_of(planned, existing)
+    if not zone:
+        return placement
+    within = placement.within([zone])
+    if not within.subnets:
+        ids = ", ".join(volume_id for item in planned for volume_id in item.ids)
+        raise UsageError(
+            f"{ids} is in {zone}, where no subnet is",
+            fix=f"set an [aws] subnet_id in {zone}, or name a snapshot of it in [volumes]",
+        )
+    return within
 
 
 def _with_another_key(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, dry_run, error_codes, errors
 from orchestrator.aws.capacity.pools import SPOT
+from orchestrator.aws.disks import mounts
+from orchestrator.aws.disks.mounts import Mount
 from orchestrator.aws.ec2 import host_names, instance_profiles, instance_tags, instances, state_changes
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
@@ -50,6 +52,8 @@ class LaunchResources:
     :param group_id: security group of the instances.
     :param host_key: SSH host key that the instances boot with.
     :param guard_id: guard group beside it; empty for none.
+    :param files_group_id: group that the cluster's shared file systems admit; empty for none.
+    :param mounts: of shared file systems.
     :param is_guarded: True if one of the groups is the cluster's own, which EC2 keeps while an instance uses it.
     """
 
@@ -58,11 +62,13 @@ class LaunchResources:
     host_key: ssh_keys.HostKey
     guard_id: str = ""
     is_guarded: bool = True
+    files_group_id: str = ""
+    mounts: tuple[Mount, ...] = ()
 
     @property
     def group_ids(self) -> list[str]:
         """All security groups of the instances."""
-        return [self.group_id, *([self.guard_id] if self.guard_id else [])]
+        return [self.group_id, *filter(None, (self.guard_id, self.files_group_id))]
 
 
 def launch(
@@ -129,7 +135,8 @@ def _planned(plan: LaunchPlan, resources: LaunchResources, shown: instances.Inst
         boot_key=key,
         max_hours=plan.hours,
         disk=plan.disk,
-        further_disks=tuple(plan.image.further_disks.values()),
+        further_disks=plan.further_disks,
+        disks=mounts.InstanceDisks((*plan.disk_mounts, *resources.mounts), None, plan.subnet.id),
         user=plan.user,
         launch_size=plan.count,
         has_public_address=plan.has_public_addresses,
@@ -216,6 +223,7 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
             {"DeviceName": plan.image.root_device, "Ebs": _root_disk(plan)},
             # An image may ask to keep its further volumes, which would then be billed without end.
             *({"DeviceName": device, "Ebs": _further_disk(plan)} for device in plan.image.further_disks),
+            *(item.mapping for item in plan.volumes if not item.ids),
         ],
         # One hop: containers cannot reach the metadata service, and with it the credentials of the VM's role.
         "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
@@ -277,8 +285,9 @@ def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> li
         instance_tags.USER: plan.user,
         instance_tags.ADDRESS: "public" if plan.has_public_addresses else "private",
     }
-    if plan.image.further_disks:
-        values[instance_tags.VOLUMES] = " ".join(disk.tag_value for disk in plan.image.further_disks.values())
+    if plan.further_disks:
+        values[instance_tags.VOLUMES] = " ".join(disk.tag_value for disk in plan.further_disks)
+    values |= mounts.tags((*plan.disk_mounts, *resources.mounts))
     if plan.idle_minutes:
         values[instance_tags.IDLE] = str(plan.idle_minutes)
     if plan.replaced.at_most:

@@ -99,6 +99,18 @@ def snapshot_usd_per_gib_month(region: str) -> Decimal | None:
     return _SNAPSHOT_USD_PER_GIB_MONTH if region in SAME_PRICE else None
 
 
+_FILE_SYSTEM_USD_PER_GB_MONTH = {"efs": Decimal("0.30"), "lustre": Decimal("0.140")}
+# EFS bills elastic throughput besides: https://aws.amazon.com/efs/pricing/; Lustre: scratch, SSD.
+EFS_USD_PER_GB_READ, EFS_USD_PER_GB_WRITTEN = Decimal("0.03"), Decimal("0.06")
+CROSS_ZONE_USD_PER_GB = Decimal("0.01")
+"""In each direction, between instances or file systems in two zones: https://aws.amazon.com/ec2/pricing/on-demand/"""
+
+
+def file_system_usd_per_month(kind: str, size_gib: float) -> Decimal:
+    """Return USD per month of a shared file system of a size: ``efs`` (what it holds) or ``lustre`` (scratch)."""
+    return _FILE_SYSTEM_USD_PER_GB_MONTH[kind] * Decimal(str(size_gib))
+
+
 def usd_per_month(
     disk: DiskLike, per_gib: Decimal | None, per_iops: Decimal | None, per_mib_s: Decimal | None
 ) -> Decimal | None:

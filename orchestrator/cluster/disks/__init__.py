@@ -1,0 +1,1 @@
+"""Disks and shared file systems of a cluster's instances, from the request to the mount."""

@@ -1,0 +1,63 @@
+"""Shared file systems of a launch, made before its instances; volumes of a launch that is rolled back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchestrator.aws.disks import file_systems, files_group, volumes
+from orchestrator.aws.disks.mounts import Mount
+from orchestrator.core.errors import StratusError, first_line
+from orchestrator.core.events import Event
+
+if TYPE_CHECKING:
+    from orchestrator.aws.launch.plan import LaunchPlan
+    from orchestrator.cluster.context import ClusterContext
+
+
+def ensure(context: ClusterContext, plan: LaunchPlan) -> tuple[str, tuple[Mount, ...]]:
+    """Make the shared file systems that a launch needs, unless they exist.
+
+    :returns: the id of the group that they admit, empty without one, and their mounts.
+    :raises StratusError: AWS refused.
+    """
+    _record_volumes(context, plan)
+    if not plan.file_systems:
+        return "", ()
+    vpc_id = plan.placement.vpc_id
+    group_id = files_group.ensure(context.clients, plan.cluster_id, vpc_id, journal=context.journal)
+    mounts = []
+    for item in plan.file_systems:
+        record = item.existing
+        if record is None:
+            context.on_event(Event("", "request", "progress", text=f"making {item.settings.kind} {item.settings.name}"))
+            record = file_systems.make(
+                context.clients,
+                item.settings,
+                plan.cluster_id,
+                subnet=plan.subnet,
+                group_id=group_id,
+                journal=context.journal,
+            )
+        mounts.append(file_systems.mount(record, item.settings))
+    return group_id, tuple(mounts)
+
+
+def _record_volumes(context: ClusterContext, plan: LaunchPlan) -> None:
+    """Record that volumes are about to be created that outlive their instances: Status looks for them from now on."""
+    volume_names = [item.volume.name for item in plan.volumes if item.volume.keep and not item.ids]
+    if volume_names:
+        context.journal.record_intent(
+            volumes.JOURNAL_KIND,
+            name=f"{' '.join(volume_names)} of launch {plan.launch_id}",
+            **plan.cluster_id.journal_fields,
+        )
+
+
+def delete_volumes(context: ClusterContext, plan: LaunchPlan) -> None:
+    """Delete the kept volumes of a launch that was rolled back, which are empty; an error is only reported."""
+    if not any(item.volume.keep and not item.ids for item in plan.volumes):
+        return
+    try:
+        volumes.delete_of_launch(context.clients, plan.cluster_id, plan.launch_id)
+    except StratusError as error:
+        context.on_event(Event("", "request", "warning", text=f"volumes of the launch remain: {first_line(error)}"))
