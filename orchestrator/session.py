@@ -298,8 +298,9 @@ class Session:
     @CreatedOnce
     def _managed(self) -> ManagedSweep:
         from orchestrator.aws.managed.sweep import ManagedSweep
+        from orchestrator.services.managed import resources
 
-        return ManagedSweep([self._sagemaker], self.context.clock)
+        return ManagedSweep([self._sagemaker, *resources.disks(self.context)], self.context.clock)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:
         from orchestrator.aws.storage import s3

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.network import Subnet
     from orchestrator.config.disks.file_systems import FileSystem
 
-JOURNAL_KIND = "file-system"
+JOURNAL_KINDS = {EFS: "file-system", LUSTRE: "lustre"}
 NAME = "stratus:filesystem"
 """Tag of a file system: its name in the config."""
 
@@ -149,7 +149,7 @@ def make(
     names = {NAME: item.name, "Name": f"{cluster_id.cluster} {item.name}", **({KEEP: "yes"} if item.keep else {})}
     tags = [*cluster_id.tags, *({"Key": key, "Value": value} for key, value in names.items())]
     token = clients.clock.new_id()
-    entry = journal.record_intent(JOURNAL_KIND, name=token, service=item.kind, **cluster_id.journal_fields)
+    entry = journal.record_intent(JOURNAL_KINDS[item.kind], name=token, **cluster_id.journal_fields)
     try:
         if item.kind == EFS:
             created = efs.create(clients, token, tags)

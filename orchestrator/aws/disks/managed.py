@@ -8,10 +8,10 @@ from decimal import Decimal
 
 from orchestrator.aws.client import Clients
 from orchestrator.aws.disks import efs, file_systems, lustre, volumes
-from orchestrator.aws.disks.mounts import EFS, LUSTRE
+from orchestrator.aws.disks.mounts import EFS
 from orchestrator.aws.ec2 import security_groups
 from orchestrator.aws.identity import ClusterId
-from orchestrator.aws.managed.resources import ManagedResource
+from orchestrator.aws.managed.resources import ManagedKind, ManagedResource
 from orchestrator.aws.pricing import price_table
 from orchestrator.aws.pricing.price_table import Prices
 
@@ -35,7 +35,7 @@ class KeptVolumes:
         price = self.prices().disk_per_hour(record.disk, self.cluster_id().region)
         usd = price.usd if price else None
         where = f"on {record.instance_id}" if record.instance_id else f"in {record.zone}"
-        parts = [record.name, f"{record.disk.size} GiB {record.disk.type}", where, _per_month(usd)]
+        parts = [record.name, f"{record.disk.size} GiB {record.disk.type}", where]
         return ManagedResource(
             self.label,
             record.id,
@@ -83,7 +83,7 @@ class SharedFileSystems:
             usd_per_hour=usd,
             created_at=record.created_at,
             is_kept=record.is_kept,
-            detail=", ".join([record.name, size, _per_month(usd)]),
+            detail=", ".join([record.name, size]),
         )
 
     def end(self, name: str) -> None:
@@ -96,18 +96,21 @@ class SharedFileSystems:
 
 @dataclass(frozen=True)
 class FilesGroups:
-    """Security groups of shared file systems that no file system uses any more; they cost nothing."""
+    """Security groups of shared file systems that no file system uses any more; they cost nothing.
+
+    :param kinds: the file systems.
+    """
 
     clients: Clients
     cluster_id: Callable[[], ClusterId]
+    kinds: Sequence[ManagedKind]
     label: str = "security group of file systems"
 
     def find(self) -> Sequence[ManagedResource]:
         """Return the groups of a cluster without file systems."""
         cluster_id = self.cluster_id()
         groups = security_groups.find_files_groups(self.clients, cluster_id)
-        kinds = (EFS, LUSTRE)
-        if not groups or any(file_systems.of_cluster(self.clients, kind, cluster_id) for kind in kinds):
+        if not groups or any(kind.find() for kind in self.kinds):
             return []
         return [ManagedResource(self.label, group["GroupId"], "unused", usd_per_hour=Decimal(0)) for group in groups]
 
@@ -117,7 +120,3 @@ class FilesGroups:
         :raises CloudRefused: an instance or a mount target uses it: a later call completes it.
         """
         security_groups.delete_one(self.clients, name)
-
-
-def _per_month(usd_per_hour: Decimal | None) -> str:
-    return "price unknown" if usd_per_hour is None else f"${usd_per_hour * price_table.HOURS_PER_MONTH:.2f}/month"

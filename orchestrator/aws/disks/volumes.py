@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import client, errors
@@ -62,12 +63,14 @@ class PlannedVolume:
     :param device: ``sdf``.
     :param disk: its properties; with the size of its snapshot, if the settings leave that out.
     :param ids: of existing volumes, one for each instance; empty to create them.
+    :param usd_per_hour: of one; None if unknown.
     """
 
     volume: Volume
     device: str
     disk: Disk
     ids: tuple[str, ...] = ()
+    usd_per_hour: Decimal | None = None
 
     @property
     def is_deleted_with_instance(self) -> bool:

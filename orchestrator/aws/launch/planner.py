@@ -26,6 +26,8 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from orchestrator.aws.ec2.images import Image
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement
@@ -135,7 +137,9 @@ def build_plan(
         other_key_names=_with_another_key(existing, cluster_id),
         stopped_names=tuple(instance.name for instance in existing if instance.state in ("stopping", "stopped")),
         price=prices.per_hour(type_info.name, cluster_id.region),
-        volumes=planned_volumes,
+        volumes=tuple(
+            replace(item, usd_per_hour=_disk_usd(prices, item.disk, cluster_id.region)) for item in planned_volumes
+        ),
         local_disks=next((volume for volume in settings.volumes if volume.is_local), None),
         file_systems=results.file_systems,
         pools=tuple(pools),
@@ -287,6 +291,11 @@ def _disk_price(prices: Prices, disks: Sequence[Disk], region: str) -> Price | N
     parts = [prices.disk_per_hour(disk, region) for disk in disks]
     usd = cost.total(price.usd if price else None for price in parts)
     return replace(parts[0], usd=usd) if parts[0] and usd is not None else None
+
+
+def _disk_usd(prices: Prices, disk: Disk, region: str) -> Decimal | None:
+    price = prices.disk_per_hour(disk, region)
+    return price.usd if price else None
 
 
 def _user(settings: settings.Settings, image: Image) -> str:

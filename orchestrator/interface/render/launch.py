@@ -12,6 +12,7 @@ from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.core.next_step import NextStep, Text, join
 from orchestrator.interface.render import units
+from orchestrator.interface.render.billed import disks
 from orchestrator.interface.render.cluster import other_settings, same_role
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.interface.render.styles import Styled, failures, line, state
@@ -37,6 +38,8 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     # The plan's addresses, because "auto" does not show whether the right network was detected.
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
+    table += [line(_heading("Disks"), text) for text in disks.volumes(plan)]
+    table += [line(_heading("Files"), text) for text in disks.file_systems(plan)]
     table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
     table.append(line(_heading("Access"), access))
     table += [line(_heading("Ports"), _exposed(ports)) for ports in plan.open_ports]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import partial
 
+from orchestrator.aws.disks import file_systems, volumes
+from orchestrator.aws.disks.managed import FilesGroups, KeptVolumes, SharedFileSystems
+from orchestrator.aws.disks.mounts import EFS, LUSTRE
+from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.managed.resources import ManagedKind
 from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
@@ -34,6 +38,47 @@ def sagemaker(context: ClusterContext) -> ManagedService:
     ]
     is_configured = bool(settings.role or settings.sagemaker_bucket)
     return ManagedService("SageMaker", [tuning_jobs, *kinds], log, is_configured=is_configured)
+
+
+def disks(context: ClusterContext) -> list[ManagedService]:
+    """Return EBS, EFS and FSx, as far as the settings or the journal of this computer name something of them.
+
+    Others are not even looked up by TerminateAll: an account may forbid that, or have no way to their endpoints.
+    """
+    settings = context.settings
+    clients = context.clients.limited(attempts=LOOKUP_ATTEMPTS, timeout_s=LOOKUP_TIMEOUT_S)
+
+    def cluster_id() -> ClusterId:
+        return context.cluster_id
+
+    def log(kind: str) -> ManagedLog:
+        return ManagedLog(context.journal, cluster_id, context.clock, (kind,))
+
+    shared_kinds = {item.kind for item in settings.file_systems}
+    services = [
+        ManagedService(
+            "EBS",
+            [KeptVolumes(clients, cluster_id, lambda: context.prices)],
+            log(volumes.JOURNAL_KIND),
+            is_configured=any(volume.keep for volume in settings.volumes),
+        ),
+        ManagedService(
+            "EFS",
+            [SharedFileSystems(clients, cluster_id, EFS)],
+            log(file_systems.JOURNAL_KINDS[EFS]),
+            is_configured=EFS in shared_kinds,
+        ),
+        ManagedService(
+            "FSx",
+            [SharedFileSystems(clients, cluster_id, LUSTRE)],
+            log(file_systems.JOURNAL_KINDS[LUSTRE]),
+            is_configured=LUSTRE in shared_kinds,
+        ),
+    ]
+    used = [service for service in services if service.is_used]
+    group = FilesGroups(clients, cluster_id, [service.kinds[0] for service in used if service.name != "EBS"])
+    is_shared = any(service.name != "EBS" for service in used)
+    return [*used, *([ManagedService("EC2", [group], log("files-group"), is_configured=True)] if is_shared else [])]
 
 
 def _price_per_hour(context: ClusterContext, use: Use, instance_type: str) -> Decimal | None:
