@@ -13,13 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError, OperationNotPermitted4
-from moto.ec2.models import EC2Backend
 from moto.ec2.utils import filter_reservations
 
 from localcloud.aws.error_responses import ApiError
 from localcloud.aws.images import IMAGES, SeededImage
 from localcloud.core.addresses import ZONES_PER_REGION, AddressBlock, PublicAddresses
 from localcloud.core.disk_folders import DiskFolders
+from localcloud.ec2.ebs import EbsRegion
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.ec2.lifecycle import SHUTTING_DOWN, Lifecycle
 from localcloud.ec2.visibility import Visibility
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, InstanceState, Reservation
     from moto.ec2.models.key_pairs import KeyPair
     from moto.ec2.models.vpcs import VPC
-
-_DEFAULT_IOPS = {"io1": 3000, "io2": 3000}
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,12 @@ class BackendContext:
     disks: DiskFolders
 
 
-class Ec2Region(EC2Backend):
+class Ec2Region(EbsRegion):
     """EC2 in one region. Every method is called with the cloud's lock held."""
 
     def __init__(self, region_name: str, account_id: str, *, context: BackendContext) -> None:
         self.context, self.environment, self.lifecycle = context, context.environment, context.lifecycle
+        self.disks, self.on_volume_change = context.disks, context.lifecycle.invalidate
         self._visibility = Visibility(context.lifecycle, context.environment)
         # Time of the first failed attempt to delete each security group, on the cloud's clock.
         self._first_delete_attempt: dict[str, float] = {}
@@ -147,45 +146,6 @@ class Ec2Region(EC2Backend):
         """Tag visible resources."""
         self._visibility.require_visible(resource_ids)
         return bool(super().create_tags(resource_ids, tags))
-
-    def create_volume(self, *args: Any, **options: Any) -> Any:
-        """Create a volume; io1 and io2 volumes get default IOPS, because moto loses those of a launch."""
-        options["iops"] = options.get("iops") or _DEFAULT_IOPS.get(options.get("volume_type") or "")
-        return super().create_volume(*args, **options)
-
-    def attach_volume(
-        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
-    ) -> Any:
-        """Attach a volume that is available, in the instance's zone; moto takes any."""
-        volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
-        if volume.attachment:
-            raise ApiError("VolumeInUse", f"{volume_id} is already attached to an instance")
-        if volume.zone.name != instance.placement.zone:
-            message = f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'"
-            raise ApiError("InvalidVolume.ZoneMismatch", message)
-        if instance.state_code not in _ATTACHABLE:
-            raise ApiError("IncorrectState", f"Instance '{instance_id}' is not 'running'.")
-        attachment: Any = super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)
-        # moto's answers have it for the instance only.
-        attachment.delete_on_termination = delete_on_termination
-        if instance.state == "running":
-            self.context.disks.attach(instance_id, volume_id)
-        self.lifecycle.invalidate()
-        return attachment
-
-    def detach_volume(self, volume_id: str, instance_id: str, device_path: str) -> Any:
-        """Detach a volume, whose content is kept."""
-        attachment = super().detach_volume(volume_id, instance_id, device_path)
-        self.context.disks.detach(instance_id, volume_id)
-        self.lifecycle.invalidate()
-        return attachment
-
-    def delete_volume(self, volume_id: str) -> Any:
-        """Delete a volume with its content."""
-        volume = super().delete_volume(volume_id)
-        self.context.disks.delete(volume_id)
-        self.tags.pop(volume_id, None)
-        return volume
 
     def run_instances(self, *args: Any, **options: Any) -> Reservation:
         """Create instances, all or none, and register them with the lifecycle."""
@@ -381,8 +341,6 @@ class Ec2Region(EC2Backend):
 
 
 _TERMINATING = (SHUTTING_DOWN[0], 48)
-# moto attaches the volumes of a launch while the instance is pending.
-_ATTACHABLE = (0, 16, 80)
 
 
 def _set_times(instance: Instance, now: datetime) -> None:
