@@ -1,7 +1,8 @@
 """Tree through which hosts pass an upload on to each other, so that this computer sends it once.
 
-The first host that asks gets the contents from this computer; each later one from a host that is served already, at
-most two from each while there is a choice. No host waits for another to join. A host that loses its source asks again.
+The first host that asks gets the contents from this computer; each later one from a host that is served already, which
+passes on each piece as it arrives: one from each if there are few, else two. No host waits for another to join. A host
+that loses its source asks again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.crypto.tls import MemberCertificates
 
-FAN_OUT = 2
-"""Hosts that get their data from the same one: with more, its bandwidth is divided; with one, all depend on each."""
+CHAIN_HOSTS = 8
+"""Up to so many hosts form a chain, in which each gets data at the full bandwidth of the one before; more form a binary
+tree, at half of it: in a chain, the last one would depend on all others."""
 
 MAX_REQUESTS = 20
 """Sources that a host may ask for during one upload."""
@@ -214,7 +216,7 @@ class Tree:
 
     def _cost(self, source: Node) -> tuple[bool, int, int]:
         receivers = sum(node.source == source.host.name and not node.is_complete for node in self._nodes.values())
-        return receivers >= FAN_OUT, self._depth(source) or 0, receivers
+        return receivers >= (1 if self.host_count <= CHAIN_HOSTS else 2), self._depth(source) or 0, receivers
 
     def _is_slow(self, source: Node, now: float) -> bool:
         if source.is_slow:

@@ -1,10 +1,12 @@
 """Upload of folders to hosts: Stratus beside tar over ssh and rsync, in one run on the same hosts.
 
     scripts/bench bytes [--hosts 8] [--rounds 5] [--mib 200] [--files 1000] [--json FILE]
+    scripts/bench bytes --tree [--hosts 8] [--mib 200] [--link 20] [--json FILE]
 
 Hosts are real SSH servers of the embedded cloud. Every scenario has new content in every round. Stratus keeps its
 connections, as in a shell; tar and rsync log in each time, to all hosts at once. Prints medians of wall and client CPU
 seconds, and the ratios that have a bar; exits 1 if one is above it. rsync is left out where it is not installed.
+With --tree, uploads to hosts whose bandwidth is limited, which pass them on to each other: see byte_tree.py.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
+
+import byte_tree  # noqa: E402 - the path is set above
 
 from orchestrator.core.host import Host  # noqa: E402 - the path is set above
 from orchestrator.hosts import parallel  # noqa: E402
@@ -242,14 +246,18 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000, help="number of small files")
     parser.add_argument("--only", default="", help="scenarios whose name contains this")
     parser.add_argument("--tools", default="", help="tools to measure, separated by commas")
+    parser.add_argument("--tree", action="store_true", help="hosts that pass a large file on to each other")
+    parser.add_argument("--link", type=float, default=20, help="with --tree: bandwidth of each host, MB/s")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name, hosts_of_a_cloud(options.hosts, Path(name)) as (session, hosts, config):
-        compared = tools(session, hosts, config, Path(name))
+        if options.tree:
+            rows = byte_tree.measure(session, hosts, Path(name), options)
+        compared = {} if options.tree else tools(session, hosts, config, Path(name))
         compared = {key: tool for key, tool in compared.items() if key in (options.tools or key).split(",")}
         for scenario in scenarios(options):
-            if options.only not in scenario.name:
+            if options.tree or options.only not in scenario.name:
                 continue
             seconds: dict[str, list[Seconds]] = {tool: [] for tool in compared}
             for number in range(options.rounds):
