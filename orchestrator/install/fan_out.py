@@ -215,7 +215,8 @@ class Tree:
         return depth
 
     def _cost(self, source: Node) -> tuple[bool, int, int]:
-        receivers = sum(node.source == source.host.name and not node.is_complete for node in self._nodes.values())
+        others = [node for node in self._nodes.values() if node.is_usable and not node.is_complete]
+        receivers = sum(node.source == source.host.name for node in others)
         return receivers >= (1 if self.host_count <= CHAIN_HOSTS else 2), self._depth(source) or 0, receivers
 
     def _is_slow(self, source: Node, now: float) -> bool:

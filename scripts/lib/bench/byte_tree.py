@@ -59,6 +59,7 @@ class Upload:
         :param killed: loses its power once it has a third.
         """
         self.number += 1
+        self.events.clear()
         source = self.folder / f"source{self.number}"
         source.mkdir(parents=True)
         with (source / "weights.bin").open("wb") as file:
