@@ -79,13 +79,13 @@ class Upload:
         stop = threading.Event()
         if killed:
             threading.Thread(target=self._kill, args=(killed, stop), daemon=True).start()
-        before, wall, cpu = self._sent(hosts), time.monotonic(), _cpu_s()
+        there = [host for host in hosts if host is not killed]
+        before, wall, cpu = self._sent(there), time.monotonic(), _cpu_s()
         outcomes = parallel.for_each(hosts, installer, clock=self.session.context.clock)
         took = time.monotonic() - wall, _cpu_s() - cpu
         stop.set()
-        sent = self._sent([host for host in hosts if host is not killed]) - before
+        sent = self._sent(there) - before
         want = upload.files[0].digest
-        there = [host for host in hosts if host is not killed]
         sums = parallel.for_each(there, self._checksum, clock=self.session.context.clock)
         equal = sum(outcome.unwrap() == want for outcome in sums.values())
         shutil.rmtree(source)
