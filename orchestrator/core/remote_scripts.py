@@ -29,7 +29,8 @@ RUN_SCRIPTS = (
 STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"
 
 _STEP_SCRIPTS = tuple(f"steps/{name}.sh" for name in STEPS.split())
-INSTALL_SCRIPTS = ("install.sh", "parcel.py", "pieces.py", "peers.py", "stage.py", "uv_install.py", *_STEP_SCRIPTS)
+_PROGRAMS = ("parcel", "pieces", "peers", "image_share", "stage", "uv_install")
+INSTALL_SCRIPTS = ("install.sh", *(f"{name}.py" for name in _PROGRAMS), *_STEP_SCRIPTS)
 
 
 @cache

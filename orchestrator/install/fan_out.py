@@ -116,6 +116,11 @@ class Tree:
         content = {"ca": tls.ca, "cert": tls.cert, "key": tls.key, "address": host.private_address}
         return json.dumps(content | {"limit": str(self.options.link_bytes_per_s)}).encode()
 
+    def seed(self, host: Host, port: int) -> None:
+        """Add a host that has everything from the beginning."""
+        with self._lock:
+            self._nodes[host.name] = Node(host, self._clock.monotonic(), port, _CLIENT, is_complete=True)
+
     def source(self, host: Host, port: int, lost: str, why: str) -> Host | None:
         """Return where a host gets its data from: another host, at the port of `port_of`, or None: this computer.
 

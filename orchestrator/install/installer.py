@@ -15,7 +15,9 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, EventHandler, State, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message, NextStep
+from orchestrator.install import image_share
 from orchestrator.install.fan_out import FanOutOptions, Tree
+from orchestrator.install.image_share import ImageShare
 from orchestrator.install.parcel import Parcel
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.steps import InstallPlan
@@ -251,6 +253,7 @@ class Installer:
     fan_out: FanOutOptions = field(default_factory=FanOutOptions)
     _parcels: dict[str, Parcel] = field(init=False, repr=False, compare=False)
     _trees: dict[str, Tree] = field(init=False, repr=False, compare=False)
+    _share: ImageShare | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Now, and not by the first of many threads: all hosts share them.
@@ -259,12 +262,22 @@ class Installer:
         trees = {name: Tree(name, self.host_count, options, clock, self.on_event) for name in uploads}
         object.__setattr__(self, "_parcels", parcels)
         object.__setattr__(self, "_trees", trees)
+        object.__setattr__(self, "_share", self._image_share())
+
+    def _image_share(self) -> ImageShare | None:
+        """Return who builds the image, if several hosts would build the same."""
+        builds = any(step.script == "image.sh" and step.args[:1] == ("build",) for step in self.plan.steps)
+        if not builds or self.host_count < self.fan_out.min_hosts:
+            return None
+        tree = Tree(image_share.NAME, self.host_count, self.fan_out, self.ssh.clock, self.on_event)
+        return ImageShare(tree, self._parcels, self._trees, self.log_folder, self.timeout_s)
 
     @property
     def files(self) -> dict[str, bytes]:
         """Files of ``install.sh``."""
         scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
-        return scripts | {"plan": self.plan.plan_file} | self.plan.files
+        share = {"share": b""} if self._share else {}
+        return scripts | {"plan": self.plan.plan_file} | self.plan.files | share
 
     @cached_property
     def _bundle(self) -> bytes:
@@ -295,6 +308,9 @@ class Installer:
             except BaseException:
                 self._leave(host)
                 raise
+            finally:
+                if self._share:
+                    self._share.leave(host)
         if status != 0:
             self._leave(host)
             raise _install_error(host, parser, status, self._worded(parser.fix), log)
@@ -303,7 +319,7 @@ class Installer:
 
     def _leave(self, host: Host) -> None:
         """Let no other host get data from one whose install has failed."""
-        for tree in self._trees.values():
+        for tree in list(self._trees.values()):
             tree.leave(host)
 
     def _worded(self, advice: str) -> Message:
@@ -318,7 +334,8 @@ class Installer:
 
     def requests(self, host: Host) -> HostRequests:
         """Return what answers the requests of one host."""
-        return HostRequests(host, self._parcels, self._trees, self.plan.login, self.ssh.clock, self.on_event)
+        login, clock = self.plan.login, self.ssh.clock
+        return HostRequests(host, self._parcels, self._trees, login, clock, self.on_event, self._share)
 
     def _run(self, host: Host, parser: OutputParser) -> int:
         return self.ssh.stream(

@@ -165,10 +165,11 @@ class Parcel:
     """One upload, for all hosts of an install.
 
     :param folder: folder of a temporary file.
+    :param digests: of the pieces, if the content is on one of the hosts, and not on this computer.
     """
 
-    def __init__(self, upload: Upload, folder: Path) -> None:
-        self.upload = upload
+    def __init__(self, upload: Upload, folder: Path, digests: bytes | None = None) -> None:
+        self.upload, self._digests = upload, digests
         self._spool = Spool(folder)
         # Digest of a large file -> those of its pieces.
         self._tables: dict[str, bytes] = {}
@@ -200,6 +201,11 @@ class Parcel:
         bits = base64.b64decode(bitmap, validate=True)
         return [file for number, file in enumerate(self.upload.files) if _is_set(bits, number)]
 
+    @property
+    def is_here(self) -> bool:
+        """True if this computer has the content."""
+        return self._digests is None
+
     @cached_property
     def pieces(self) -> list[Piece]:
         """All contents in pieces, as remote/pieces.py numbers them."""
@@ -220,6 +226,8 @@ class Parcel:
 
         :raises HostError: a file has changed since the list was made.
         """
+        if self._digests is not None:
+            return self._digests
         large = {file.digest: file for file in files if not file.link and file.size_bytes > CHUNK_BYTES}
         return b"".join(self._table(file) for file in large.values())
 

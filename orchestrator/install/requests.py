@@ -11,6 +11,7 @@ from orchestrator.core.errors import HostError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
 from orchestrator.install.fan_out import Tree, certificate_name
+from orchestrator.install.image_share import ImageShare
 from orchestrator.install.parcel import MAX_BITMAP_BYTES, Chunk, Parcel, Piece
 from orchestrator.install.parcel import chunks as parcel_chunks
 from orchestrator.install.upload import UploadFile
@@ -74,6 +75,7 @@ class HostRequests:
 
     :param parcels: uploads of the plan, by name.
     :param trees: of the same uploads: hosts that pass large ones on.
+    :param share: of the image that one host builds for all; None: each builds its own.
     :ivar large: progress of uploads in pieces, by name.
     """
 
@@ -83,6 +85,7 @@ class HostRequests:
     login: RegistryLogin | None
     clock: Clock
     on_event: EventHandler
+    share: ImageShare | None = None
     answered: set[str] = field(default_factory=set)
     large: dict[str, UploadProgress | None] = field(default_factory=dict)
     sent_bytes: int = 0
@@ -103,6 +106,19 @@ class HostRequests:
         if mark == "@@have":
             name, _, count = value.partition(" ")
             return self._note(name, count)
+        return self._image(mark, value) if self.share else None
+
+    def _image(self, mark: str, value: str) -> Iterator[bytes] | None:
+        assert self.share
+        if mark == "@@image-source" and mark not in self.answered:
+            self.answered.add(mark)
+            return self.share.source(self.host)
+        if mark == "@@digests":
+            self.share.add_digests(self.host, value)
+        if mark == "@@offer":
+            return self.share.offer(self.host, *[*value.split(), "", ""][:2])
+        if mark == "@@serving":
+            self.share.serve(self.host, value)
         return None
 
     def _listing(self, name: str) -> Iterator[bytes]:
@@ -117,7 +133,8 @@ class HostRequests:
         chunks = list(parcel_chunks(files))
         total_bytes = sum(chunk.size_bytes for chunk in chunks)
         tree = self.trees.get(name)
-        if tree and total_bytes >= tree.options.min_bytes and len(parcel.pieces) <= MAX_PIECES:
+        is_large = total_bytes and (not parcel.is_here or (tree and total_bytes >= tree.options.min_bytes))
+        if tree and is_large and len(parcel.pieces) <= MAX_PIECES:
             self.large[name] = None
             return self._announcement(parcel, tree, files)
         return self._frames(parcel, chunks, UploadProgress(self.host.name, total_bytes, self.clock, self.on_event))
@@ -140,6 +157,8 @@ class HostRequests:
         if source := tree.source(self.host, int(port), lost, why):
             fields = ("peer", source.name, source.private_address, tree.port_of(source), certificate_name(source))
             return iter([(" ".join(map(str, fields)) + "\n").encode()])
+        if not parcel.is_here:
+            return iter([b"none\n"])
         # Twice at most: a host that has received everything could lose it all once.
         self.sent_bytes += size_bytes
         if self.sent_bytes > 2 * sum(piece.size_bytes for parcel in self.parcels.values() for piece in parcel.pieces):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import socket
 import ssl
 import struct
@@ -258,8 +259,11 @@ def _exactly(peer: ssl.SSLSocket, size: int) -> bytes:
     return data
 
 
-def start(store: Store, tls: dict[str, str], link: Link) -> tuple[int, int]:
-    """Start serving; return the port and the pipe for the numbers of pieces that arrive. Port 0: it is not possible."""
+def start(store: Store, tls: dict[str, str], link: Link, *, is_temporary: bool = False) -> tuple[int, int]:
+    """Start serving; return the port and the pipe for the numbers of pieces that arrive. Port 0: it is not possible.
+
+    :param is_temporary: the files are removed in the end.
+    """
     try:
         family = socket.AF_INET6 if ":" in tls["address"] else socket.AF_INET
         listener = socket.create_server((tls["address"], 0), family=family)
@@ -276,6 +280,8 @@ def start(store: Store, tls: dict[str, str], link: Link) -> tuple[int, int]:
     try:
         _detach({listener.fileno(), reader})
         server.run(listener, reader)
+        if is_temporary:
+            shutil.rmtree(store.folders[1], ignore_errors=True)
     finally:
         os._exit(0)
 

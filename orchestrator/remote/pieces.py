@@ -4,8 +4,8 @@ The client answers @@missing with a line "pieces A B", A bytes of JSON (certific
 empty: there are none) and B bytes of digests: SHA-256 of each piece of those requested files that have several. The
 host then asks where to get what it lacks: "@@lacks NAME PORT LOST WHY BITMAP" (its own port for other hosts, or 0; the
 host that it got pieces from until now, and why it leaves that, or "-"). The answer is a line: "client", followed by
-chunks as in parcel.py, or "peer NAME ADDRESS PORT CERTIFICATE" (the name in its certificate). The host reports its
-progress, "@@have NAME BYTES", to which "move" may come as an answer: leave that host. A piece of any sender is kept
+chunks as in parcel.py, "peer NAME ADDRESS PORT CERTIFICATE" (the name in its certificate), or "none". The host reports
+its progress, "@@have NAME BYTES", to which "move" may come as an answer: leave that host. A piece of any sender is kept
 only if it has the client's digest.
 """
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 1 << 20
 CONNECT_S, REPORT_S = 5.0, 0.5
+IMAGE = "image"
+"""Upload that is needed until the engine has loaded it, and other hosts have got it."""
 
 
 class Refused(Exception):
@@ -118,7 +120,8 @@ class Receiver:
         """Pass on what is here to other hosts from now on."""
         self.tls, self.link = tls, Link(float(tls["limit"]))
         store = peers.Store((self.parcel.new, self.parcel.dest), self.pieces, self.have)
-        self.port, self.pipe = peers.start(store, tls, Link(float(tls["limit"])))
+        is_temporary = self.parcel.name == IMAGE
+        self.port, self.pipe = peers.start(store, tls, Link(float(tls["limit"])), is_temporary=is_temporary)
 
     def run(self) -> None:
         """Receive all pieces that are missing."""
@@ -130,6 +133,8 @@ class Receiver:
             # An order that was given before the client knew of the loss.
             while fields == [b"move"]:
                 fields = self.stream.line()
+            if fields == [b"none"]:
+                raise Refused("no other host has it any more")
             if fields == [b"client"]:
                 self._receive_from_client(missing)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,26 @@ class ScriptHost:
                     process.stdin.flush()
             process.stdin.close()
             return process.wait(TIMEOUT_S), lines
+
+    def converse(
+        self, bundle: bytes, respond: Callable[[str], Iterable[bytes] | None], env: dict[str, str]
+    ) -> list[str]:
+        """Run an installation, answering its requests; return all lines.
+
+        :param env: further variables of the login.
+        """
+        command = [*self.shell, remote_scripts.bundle_command("install.sh")]
+        lines = []
+        with subprocess.Popen(command, env=self.env | env, cwd=self.home, stdin=-1, stdout=-1, stderr=-2) as process:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(bundle)
+            process.stdin.flush()
+            for line in process.stdout:
+                lines.append(line.decode().rstrip("\n"))
+                process.stdin.writelines(respond(lines[-1]) or ())
+                process.stdin.flush()
+        return lines
 
     def start(self, run: str, files: Mapping[str, str] | None = None, **commands: str) -> str:
         """Start tasks, role -> command.

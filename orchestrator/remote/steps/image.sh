@@ -7,7 +7,8 @@
 # REGISTRY and USER: login before that; empty: none. The password is requested (@@want login) and read from standard
 # input: a line with its length, then that many bytes. It is piped into docker login, whose file is in memory while this
 # script runs. FOLDER is below ~/stratus; build.env in the bundle holds the build arguments, NAME='value'; ca.pem in the
-# bundle is added to the folder. Prints "@@image ID NAME@DIGEST...".
+# bundle is added to the folder. With a file "share" in the bundle, one of several hosts builds, and the others get its
+# image: "@@image-source" is answered with "own" or "peer" (parcel.py, image_share.py). Prints "@@image ID NAME@DIGEST...".
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
 mode=$1 how=$2 image=$3 registry=$4 user=$5 folder=${6:-}
@@ -161,6 +162,32 @@ run_build() ( # values of build arguments come from this environment, so that th
         $(for name in $names; do echo "--build-arg $name"; done) "$context"
 )
 
+shared="$STRATUS_ROOT/image.share"
+python=python3
+[ -x /usr/bin/python3 ] && python=/usr/bin/python3
+
+from_peer() { # true if another host has built the image, and it is loaded here
+    [ -e "$STRATUS_BUNDLE/share" ] || return 1
+    echo "@@image-source"
+    IFS= read -r source <&5 || exit 1
+    [ "$source" = peer ] || return 1
+    say "image from another VM"
+    "$python" -I -S -X utf8 "$STRATUS_BUNDLE/parcel.py" image "$shared" <&5 &&
+        docker load --quiet --input "$shared/image.tar" && present >/dev/null && return
+    rm -rf "$shared" "$shared".*
+    return 1
+}
+
+offer() { # to the hosts that wait; without it, they build their own
+    [ -e "$STRATUS_BUNDLE/share" ] && [ "$source" = own ] || return 0
+    image_bytes=$(docker image inspect --format '{{.Size}}' -- "$image" 2>/dev/null)
+    free=$(disk "$STRATUS_ROOT")
+    [ "$((${image_bytes:-0} / 512))" -lt "${free#* }" ] || return 0
+    say "passing the image on"
+    docker save -- "$image" | "$python" -I -S -X utf8 "$STRATUS_BUNDLE/image_share.py" "$shared"
+    return 0
+}
+
 classify() { # prints the kind of the error, from the captured output
     # Checked first: a failing command of the Dockerfile may print similar messages about other servers.
     if grep -q 'returned a non-zero code\|did not complete successfully' "$kept"; then
@@ -229,7 +256,9 @@ check)
 apply)
     config=
     trust
-    [ "$how" = build ] && room 0
+    source=
+    rm -rf "$shared" "$shared".*
+    [ "$how" = build ] && room 0 && from_peer && exit 0
     tries=1
     until attempt; do
         full && no_room "$(image_root)" "$image" 0
@@ -245,5 +274,6 @@ apply)
         tries=$((tries + 1))
     done
     [ "$how" = build ] || present >/dev/null || wrong_architecture
+    [ "$how" != build ] || offer
     ;;
 esac
