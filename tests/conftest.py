@@ -48,7 +48,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     os.environ["LOCALCLOUD_READABLE"] = os.pathsep.join(str(ROOT / name) for name in (".venv-training", ".venv-mxnet"))
     os.environ["LOCALCLOUD_IMAGES"] = os.pathsep.join(
         f"stratus/{name}={ROOT / folder}/bin/python"
-        for folder, name in ((".venv-training", "domain_adaptation"), (".venv-mxnet", "mnist_kvstore"))
+        for folder, name in ((".venv-training", "domain_adaptation*"), (".venv-mxnet", "mnist_kvstore"))
         if (ROOT / folder).is_dir()
     )
     yield enforce(localcloud.up(home, pending=0.4, boot=0.1, bound_to=os.getpid()))

@@ -55,6 +55,8 @@ def probabilities(trained: TrainedNetwork, data: Any) -> np.ndarray:
     :param data: pixels from 0 to 255: (n, rows, columns), or a line of them for each image.
     :raises ValueError: the images have another size.
     """
+    if isinstance(data, bytes | bytearray):
+        raise ValueError("send the images as .npy, CSV or JSON")
     images, (rows, columns) = np.asarray(data, np.float64), trained.shape
     if images.shape[1:] not in ((rows, columns), (rows * columns,)):
         raise ValueError(f"images have shape {images.shape}, expected (n, {rows}, {columns})")

@@ -1,11 +1,13 @@
 """ECR's GetAuthorizationToken and BatchGetImage; all other calls of ECR are moto's.
 
 Images are those of moto's records (PutImage), of the announced registry, and AWS's own deep-learning containers.
+Without a registry, images of jobs count as pushed: a rehearsal needs no engine, and they are interpreters anyway.
 """
 
 from __future__ import annotations
 
 import base64
+import fnmatch
 import io
 import json
 import re
@@ -43,11 +45,13 @@ class RegistryCredentials:
     """Answers GetAuthorizationToken with the password of the announced registry; callable.
 
     :param registry: ``host:port``; empty for none, whose token is refused everywhere.
+    :param stand_ins: patterns of repositories whose images count as pushed as long as there is no registry.
     """
 
     clock: Clock
     registry: str = ""
     password: str = ""
+    stand_ins: tuple[str, ...] = ("stratus/*",)
 
     def __call__(self, action: str, params: Params, region: str) -> dict[str, Any]:
         """Answer the call."""
@@ -68,7 +72,7 @@ class RegistryCredentials:
         :param reference: tag or digest.
         """
         if not self.registry:
-            return ""
+            return _DIGEST if any(fnmatch.fnmatchcase(repository, name) for name in self.stand_ins) else ""
         url = f"http://{self.registry}/v2/{repository}/manifests/{reference}"
         headers = {"Accept": ", ".join(_MEDIA_TYPES), "Authorization": f"Basic {self._token}"}
         request = urllib.request.Request(url, headers=headers, method="HEAD")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.install import steps
 from orchestrator.install.registry_login import RegistryLogin
 from orchestrator.install.upload import Upload
@@ -199,6 +200,15 @@ def managed_name(job: JobSpec, settings: InstallSettings) -> str:
     if not job.options.image:
         return replace(job, build_digest=steps.build_digest(settings)).built_image
     return f"stratus/{job.name}:{hashlib.sha256(job.options.image.encode()).hexdigest()[:12]}"
+
+
+def missing_fix(job: JobSpec) -> Text:
+    """Return what to do if the image of a job is not in ECR."""
+    if ".dkr.ecr." in job.options.image:
+        return "push it there, or correct image in job.ini"
+    if job.options.image or (job.folder / "Dockerfile").is_file():
+        return NextStep("PushImage", *([job.named] if job.named else [])) + "  builds it and pushes it there"
+    return "[sagemaker] training_image in the config names one, or add a Dockerfile to the job"
 
 
 def _last_line(output: str, status: int) -> str:

@@ -19,7 +19,6 @@ from orchestrator.config.access import left_out_warning
 from orchestrator.core import cost
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event
-from orchestrator.core.next_step import NextStep, Text
 from orchestrator.install import local_image, training_code, upload
 from orchestrator.jobs import build, record
 from orchestrator.jobs.build import JobPlan
@@ -118,7 +117,7 @@ class SageMakerService:
             partial(artifacts.bucket_problem, self.clients, bucket),
             partial(quotas.query, self.clients, instance_type, count, Use.TRAINING, spot=is_spot),
             partial(prices.refresh, [instance_type], Use.TRAINING),
-            partial(registry.check_image, self.clients, image, _image_fix(job)),
+            partial(registry.check_image, self.clients, image, local_image.missing_fix(job)),
         )
         self._check_limits(bucket, problem, quota)
         price = prices.per_hour(instance_type, Use.TRAINING)
@@ -344,13 +343,6 @@ def _data_upload(job: JobSpec, item: DataItem) -> upload.Upload:
 
 def _run_tag(run_id: str) -> Mapping[str, str]:
     return {"Key": "stratus:run", "Value": run_id}
-
-
-def _image_fix(job: JobSpec) -> Text:
-    """Return what to do if the image of a job is not in ECR."""
-    if job.options.image or (job.folder / "Dockerfile").is_file():
-        return NextStep("PushImage", *([job.named] if job.named else [])) + "  builds it and pushes it there"
-    return "[sagemaker] training_image in the config names another one"
 
 
 def _listed(names: str) -> list[str]:

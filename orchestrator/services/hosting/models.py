@@ -69,6 +69,8 @@ class RunModels:
             raise UsageError(f"run {past.run_id} is of the job {past.job}, not of {spec.name}", fix=fix)
         model_archive.check(spec, past.folder)
         settings, clients = self.context.settings.sagemaker, self.context.clients
+        image = self._image(spec)
+        registry.check_image(clients, image, local_image.missing_fix(spec))
         account = self.context.identity.account
         bucket = settings.sagemaker_bucket or artifacts.default_bucket(account, clients.region)
         problem = artifacts.bucket_problem(clients, bucket)
@@ -80,7 +82,7 @@ class RunModels:
             past.run_id,
             past.folder,
             spec,
-            self._image(spec),
+            image,
             roles.execution_role_arn(clients, settings.role, self.context.cluster_id),
             bucket,
             f"stratus/{self.context.cluster_id.cluster}",

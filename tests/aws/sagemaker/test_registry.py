@@ -38,12 +38,13 @@ def test_a_repository_is_created_once_with_the_clusters_tags(simulate: Simulate)
 @pytest.mark.parametrize(
     ("image", "problem"),
     [
-        (f"{HOST}/stratus/job:1", ""),
-        (f"{HOST}/stratus/job:2", "the repository stratus/job has no image 2"),
-        (f"{HOST}/stratus/job@sha256:{'0' * 64}", f"the repository stratus/job has no image sha256:{'0' * 64}"),
-        (f"{HOST}/stratus/job", "the repository stratus/job has no image latest"),
-        (f"{HOST}/stratus/other:1", "there is no repository stratus/other in ECR"),
-        ("127.0.0.1:5000/stratus/job:1", ""),
+        (f"{HOST}/team/job:1", ""),
+        (f"{HOST}/team/job:2", "the repository team/job has no image 2"),
+        (f"{HOST}/team/job@sha256:{'0' * 64}", f"the repository team/job has no image sha256:{'0' * 64}"),
+        (f"{HOST}/team/job", "the repository team/job has no image latest"),
+        (f"{HOST}/team/other:1", "there is no repository team/other in ECR"),
+        ("127.0.0.1:5000/team/job:1", ""),
+        (f"{HOST}/stratus/job:1", ""),  # a rehearsal needs no engine
         (default_image("us-west-2", "ml.m5.xlarge"), ""),
         (default_image("us-west-2", "ml.g5.xlarge"), ""),
         (default_image("us-west-2", "ml.m5.xlarge").replace("2.8.0", "latest"), "no image latest-cpu"),
@@ -51,7 +52,7 @@ def test_a_repository_is_created_once_with_the_clusters_tags(simulate: Simulate)
 )
 def test_an_image_is_looked_up_in_ecr(image: str, problem: str, simulate: Simulate) -> None:
     clients = simulate().session().context.clients
-    put_image(clients.service("ecr"), NAME)
+    put_image(clients.service("ecr"), "team/job:1")
 
     if not problem:
         registry.check_image(clients, image, "push it")
@@ -63,7 +64,7 @@ def test_an_image_is_looked_up_in_ecr(image: str, problem: str, simulate: Simula
 
 def test_an_image_that_may_not_be_looked_up_passes(simulate: Simulate) -> None:
     project = simulate(make_fault("denied", action="ecr:BatchGetImage"))
-    registry.check_image(project.session().context.clients, f"{HOST}/stratus/job:1", "push it")
+    registry.check_image(project.session().context.clients, f"{HOST}/team/job:1", "push it")
 
 
 def test_the_image_of_a_job_is_the_last_one_pushed_to_this_account_and_region(simulate: Simulate) -> None:

@@ -11,13 +11,16 @@ from orchestrator.aws.sagemaker import registry
 from orchestrator.core.errors import UsageError
 from orchestrator.core.journal import Journal
 from orchestrator.install.local_image import managed_name
+from orchestrator.services.hosting.planning import DeployChoices
 from orchestrator.services.sagemaker import TrainingChoices
+from tests.support.jobs.served_job import RUN_ID, write_job, write_run
 from tests.support.localcloud.pushed_images import put_image
 from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate
 
 __all__ = ["simulate"]
 
+ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com"
 Simulate = Callable[..., SimulatedProject]
 
 
@@ -82,23 +85,20 @@ def test_a_pushed_image_is_the_one_that_trains(simulate: Simulate) -> None:
 
 def test_an_image_that_is_not_in_ecr_is_one_line_before_anything_is_created(simulate: Simulate) -> None:
     project = simulate()
-    job = project.folder / "job"
-    job.mkdir()
-    (job / "job.ini").write_text("[job]\nruntime = docker\nsingle = true\n")
-    (job / "Dockerfile").write_text("FROM python:3.12\n")
+    job = write_job(project.folder / "line", f"runtime = docker\nimage = {ECR}/team/job:1\n")
     with project.session() as session:
         session.roles.create(session.roles.plan())
-        with pytest.raises(UsageError, match="no repository stratus/job in ECR") as caught:
-            session.sagemaker.plan(TrainingChoices(job))
-        name = managed_name(session.jobs.load_job(job), session.settings.install)
-        put_image(session.context.clients.service("ecr"), name)
-        plan = session.sagemaker.plan(TrainingChoices(job))
-        (job / "Dockerfile").write_text("FROM python:3.13\n")
-        with pytest.raises(UsageError, match=r"stratus/job has no image [0-9a-f]{12}"):
-            session.sagemaker.plan(TrainingChoices(job))
-
-    assert str(caught.value.fix) == f'PushImage("{job}")  builds it and pushes it there'
-    assert plan.request.image == f"123456789012.dkr.ecr.us-west-2.amazonaws.com/{name}"
+        write_run(session.jobs.context.runs_folder, "line")
+        plans: tuple[Callable[[], str], ...] = (
+            lambda: session.sagemaker.plan(TrainingChoices(job)).request.image,
+            lambda: session.endpoints.plan(DeployChoices(RUN_ID, job)).model.image,
+        )
+        for plan in plans:
+            with pytest.raises(UsageError, match="no repository team/job in ECR") as caught:
+                plan()
+            assert "correct image in job.ini" in str(caught.value.fix)
+        put_image(session.context.clients.service("ecr"), "team/job:1")
+        assert [plan() for plan in plans] == [f"{ECR}/team/job:1"] * 2
 
 
 def test_an_elastic_job_is_refused_on_several_instances(simulate: Simulate) -> None:

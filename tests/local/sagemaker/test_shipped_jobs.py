@@ -124,7 +124,7 @@ def test_a_job_has_the_metrics_of_vms_on_one_instance_and_on_two_and_predicts_as
             _, expected = run_on_vms(session, on_vms, multi=count == 2)
             _, record = train(session, file, count)
             assert differences(record, expected) == {}
-        request = project.folder / f"{name}.request"
+        request = project.folder / f"{name}{job.suffix}"
         request.write_bytes(job.request(folder))
         endpoint = session.endpoints.deploy(session.endpoints.plan(DeployChoices(record.run_id, file)))
         value = session.endpoints.predict(endpoint.name, request, "application/x-npz").value

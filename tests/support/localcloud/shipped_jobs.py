@@ -35,6 +35,7 @@ class ShippedJob:
     :param data: command that creates sample data; empty for a job that does so itself.
     :param python: interpreter of an environment with its packages.
     :param request: returns a request for predictions, from the job's folder.
+    :param suffix: of a file with it.
     :param has_image: True if it trains in an image of its own, which ``LOCALCLOUD_IMAGES`` names.
     """
 
@@ -44,6 +45,7 @@ class ShippedJob:
     data: tuple[str, ...]
     python: Path
     request: Callable[[Path], bytes]
+    suffix: str = ".npy"
     has_image: bool = False
 
     def copy(self, target: Path, *, prepared: bool) -> Path:
@@ -124,6 +126,7 @@ SHIPPED = {
         ("make_granules.py", "--out", "data/granules", "--granules", "2", "--lines", "96", "--pixels", "64"),
         HERE,
         granule,
+        ".zip",
     ),
     "images": ShippedJob(
         "domain_adaptation",
