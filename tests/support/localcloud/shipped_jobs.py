@@ -143,7 +143,7 @@ SHIPPED = {
         {"--epochs 15 --baseline": "--epochs 1"},
         ("make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"),
         TRAINING,
-        array(3, 7),
+        array(3, 20),
         has_image=True,
     ),
     "mnist_kvstore": ShippedJob(
