@@ -96,7 +96,7 @@ class Session:
         if clients is None:
             from orchestrator.aws import client
 
-            clients = client.create_clients(settings.aws, runtime.clock)
+            clients = client.create_clients(settings.aws, runtime.clock, home / "cache")
         self.settings = settings
         self.context = ClusterContext(settings, home, on_event, clients, runtime)
         self.inventory = Inventory(self.context)

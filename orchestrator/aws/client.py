@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache
+from functools import cache as cached
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.aws import answers, error_codes, errors
+from orchestrator.aws.service_models import ServiceModels
 
 if TYPE_CHECKING:
     import botocore.session
@@ -256,33 +258,34 @@ def _reaction(response: Any, error: Exception | None) -> str:
     return error_codes.look_up(details.get("Code", ""), details.get("Message", ""), status=http.status_code).reaction
 
 
-def create_clients(aws: settings.AwsSettings, clock: Clock) -> Clients:
+def create_clients(aws: settings.AwsSettings, clock: Clock, cache: Path | None = None) -> Clients:
     """Return the clients for the ``[aws]`` section of the settings.
 
     Credentials come from boto3's default chain (profile, SSO, environment, instance role); ``access_key`` and
     ``secret_key`` of an old config file are used only if that chain finds none.
 
+    :param cache: folder for short copies of botocore's descriptions of services; None reads its own.
     :raises UsageError: the profile does not exist, or its configuration is invalid.
     """
     with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
-        session = _botocore_session(aws.profile, aws.region)
+        session = _botocore_session(aws.profile, aws.region, cache)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
         # Resolving the chain may ask the instance metadata service, which takes seconds elsewhere: only if needed.
         if key and secret and session.get_credentials() is None:
-            session = _botocore_session(aws.profile, aws.region)
+            session = _botocore_session(aws.profile, aws.region, cache)
             session.set_credentials(key.reveal(), secret.reveal())
     return Clients(
         CoreSession(session), region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url
     )
 
 
-def _botocore_session(profile: str, region: str) -> botocore.session.Session:
+def _botocore_session(profile: str, region: str, cache: Path | None) -> botocore.session.Session:
     import botocore.session
 
     session = botocore.session.Session(profile=profile or None)
     # Also for the calls that credentials come from: STS and SSO.
     session.set_config_variable("region", region)
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    session.register_component("data_loader", _loader(session.get_config_variable("data_path"), cache))
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=parse_time)
     return session
 
@@ -303,12 +306,15 @@ def parse_time(value: Any) -> datetime:
     return parse_timestamp(value)
 
 
-@cache
-def _loader(data_path: str | None) -> Loader:
+@cached
+def _loader(data_path: str | None, cache: Path | None) -> Loader | ServiceModels:
     """Return the loader of service descriptions that all sessions share: it takes 0.3 s of CPU to load those in use.
 
     :param data_path: further folders of descriptions, as botocore's setting of this name.
+    :param cache: folder for copies of them.
     """
     from botocore.loaders import create_loader
 
-    return create_loader(data_path)
+    loader = create_loader(data_path)
+    # Descriptions of the user's own may change at any time.
+    return ServiceModels(loader, cache) if cache and not data_path else loader

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 
-def save(folder: Path, name: str, values: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically: a reader sees the old file or the new one."""
+def save(folder: Path, name: str, values: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Write a JSON file atomically: a reader sees the old file or the new one.
+
+    :param indent: of the lines; None for a large file that people do not read: one line, in the order of the values.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     # In the same folder: a rename is atomic within one file system only.
     part = folder / f".{name}.part"
-    part.write_text(json.dumps(values, indent=2, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(values, indent=indent, sort_keys=indent is not None, default=str)
+    part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, folder / name)
 
 
