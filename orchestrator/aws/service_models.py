@@ -64,6 +64,6 @@ class ServiceModels:
 def _without_documentation(value: Any) -> Any:
     if isinstance(value, dict):
         # A field of this name is described by an object, not by a text.
-        kept = ((name, item) for name, item in value.items() if name != "documentation" or not isinstance(item, str))
-        return {name: _without_documentation(item) for name, item in kept}
+        items = ((name, item) for name, item in value.items() if name != "documentation" or not isinstance(item, str))
+        return {name: _without_documentation(item) for name, item in items}
     return [_without_documentation(item) for item in value] if isinstance(value, list) else value
