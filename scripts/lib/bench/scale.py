@@ -3,8 +3,8 @@
     scripts/bench scale [--hosts 8,32,100,250] [--json FILE]
 
 The cloud is simulated in this process, with EC2's times: 17 s pending, 4 s from running to SSH. Seconds are those of
-its clock, on which only waiting counts; CPU is that of client and simulated cloud together. The bars are those of launch:
-at most 3 s over the 21 s at any number. A subnet of this cloud has 251 addresses, and a launch goes into one.
+its clock, on which only waiting counts; CPU is that of client and simulated cloud together. The bar: at most 3 s over
+the 21 s at any number. A subnet of this cloud has 251 addresses, and a launch goes into one.
 """
 
 from __future__ import annotations
