@@ -132,19 +132,20 @@ class Autoscaling:
         endpoint, variant = self._variant(region, resource_id)
         history = self._histories.setdefault((region, resource_id), _History())
         count = endpoint.fleet[variant].count
-        wanted = [self._wanted(policy, endpoint, variant, history) for policy in _policies(region, resource_id)]
+        answers = [self._wanted(policy, endpoint, variant, history) for policy in _policies(region, resource_id)]
+        wanted = [answer for answer in answers if answer is not None]
         # Of several policies the one with the most instances counts.
         aim = min(max(max(wanted, default=count), target.min_capacity), target.max_capacity)
         if aim != count and self.endpoints.resize(endpoint, {variant: aim}):
             history.high = history.low = 0
             history.scaled_at = self.environment.clock.now()
 
-    def _wanted(self, policy: Any, endpoint: Endpoint, variant: str, history: _History) -> int:
-        """Return the instances that a policy asks for now."""
+    def _wanted(self, policy: Any, endpoint: Endpoint, variant: str, history: _History) -> int | None:
+        """Return the instances that a policy asks for now; None if it asks for none."""
         count = endpoint.fleet[variant].count
         tracking = policy.target_tracking_scaling_policy_configuration
         if tracking is None:
-            return count + (self._step(policy) if self._is_without_capacity(policy, endpoint) else 0)
+            return count + self._step(policy) if self._is_without_capacity(policy, endpoint) else None
         value, aim = self._metric(tracking, endpoint, variant), float(tracking["TargetValue"])
         history.high = history.high + 1 if value > aim else 0
         history.low = history.low + 1 if value < aim * _LOW else 0

@@ -33,7 +33,7 @@ def live(parts: SageMakerParts) -> list[LiveManaged]:
         if not job.has_ended
     ]
     hosted = parts.hosting.endpoints.endpoints.all()
-    endpoints = [LiveManaged("endpoint", item.name, dict(item.tags)) for item in hosted]
+    endpoints = [LiveManaged("endpoint", item.name, dict(item.tags)) for item in hosted if item.status != "Deleting"]
     transforms = [
         LiveManaged("transform job", job.name, dict(job.tags))
         for job in parts.hosting.transforms.jobs.all()

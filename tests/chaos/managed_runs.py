@@ -31,9 +31,9 @@ from orchestrator.services.managed import tuning
 from orchestrator.services.managed.tuning import TuningChoices
 from orchestrator.services.sagemaker import TrainingChoices
 from orchestrator.session import Session
-from tests.chaos import managed_colleague
 from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 from tests.support.jobs.served_job import RUN_ID, write_job, write_run
+from tests.support.localcloud import colleague
 
 CONFIG = """[cluster]
 name = ml
@@ -99,7 +99,7 @@ class Life:
         config = self.folder / "config.ini"
         minutes = self.chance.choice((0, 0, 30))
         # Without a role in the config, SageMaker is asked only for what the journal names.
-        arn = managed_colleague.role(self.cloud)
+        arn = colleague.role(self.cloud)
         role = f"role = {arn}" if self.chance.random() < 0.3 else f"# {arn}"
         config.write_text(CONFIG.format(role=role, job=job, keep_alive_minutes=minutes))
         self.computer = VirtualComputer(
@@ -118,7 +118,7 @@ class Life:
         return [
             f"{item.kind} {item.name}"
             for item in self.cloud.live_managed()
-            if item.tags.get("stratus:owner") != managed_colleague.OWNER
+            if item.tags.get("stratus:owner") != colleague.OWNER
         ]
 
     def foreign(self) -> list[str]:
@@ -126,13 +126,13 @@ class Life:
         return [
             f"{item.kind} {item.name}"
             for item in self.cloud.live_managed()
-            if item.tags.get("stratus:owner") == managed_colleague.OWNER
+            if item.tags.get("stratus:owner") == colleague.OWNER
         ] + [name for name in self.cloud.schedules() if "theirs" in name]
 
     def execute(self) -> None:
         """Live the life, then end everything."""
         self.cloud.jobs.behavior = self._behavior
-        managed_colleague.create(self.cloud)
+        colleague.create(self.cloud)
         self.cloud.models.is_healthy = lambda _: self.chance.random() < 0.8
         self._put_data()
         foreign = self.foreign()

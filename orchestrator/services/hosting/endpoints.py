@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.aws import schedules
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import roles
-from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, invocations, schedules
+from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, invocations
+from orchestrator.aws.sagemaker.hosting import schedules as end_schedules
 from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
 from orchestrator.aws.sagemaker.hosting.endpoints import Endpoint
 from orchestrator.aws.sagemaker.hosting.invocations import Payload
@@ -26,7 +29,7 @@ from orchestrator.core.journal import JournalEntry
 from orchestrator.core.next_step import NextStep
 from orchestrator.services.hosting import payloads
 from orchestrator.services.hosting.models import RunModels
-from orchestrator.services.hosting.planning import DeployChoices, DeployPlan, Planner
+from orchestrator.services.hosting.planning import DeployChoices, DeployPlan, Planner, ScalingPlan
 
 DEPLOY_TIMEOUT_S, DELETE_TIMEOUT_S, ANSWER_TIMEOUT_S = 1800.0, 600.0, 900.0
 """Longest waits: a container has 8 minutes for its first health check, after its image and model were downloaded."""
@@ -166,12 +169,15 @@ class EndpointService:
     def _end_later(self, name: str, max_hours: float) -> str:
         """Have AWS delete an endpoint after some hours; return why it will not, empty if it will."""
         if not max_hours:
+            # One that a deleted endpoint of this name has left would delete this one.
+            with suppress(StratusError):
+                schedules.remove(self.clients, name)
             return ""
         account, own = self.context.identity.account, self.context.cluster_id
         ends_at = self.context.clock.now() + timedelta(hours=max_hours)
         try:
-            role = roles.create(self.clients, schedules.role_documents(own, account), own.tags)
-            roles.when_assumable(self.context.clock, lambda: schedules.put(self.clients, name, ends_at, role))
+            role = roles.create(self.clients, end_schedules.role_documents(own, account), own.tags)
+            roles.when_assumable(self.context.clock, lambda: end_schedules.put(self.clients, own, name, ends_at, role))
         except StratusError as error:
             return f"AWS does not end it after {max_hours:g} h: {first_line(error)}"
         return ""
@@ -240,14 +246,16 @@ class EndpointService:
         :param accept: type of the answer, such as ``application/json``; empty leaves it to the model.
         :raises StratusError: the model, or SageMaker, refused the request.
         """
-        payload, endpoint = payloads.encode(data), self.find(name)
+        endpoint = self.find(name)
+        invocations.check_size(payloads.size(data), endpoint.mode)
+        payload = payloads.encode(data)
         if endpoint.status not in ("InService", "Updating"):
             fix = NextStep("Endpoints") + "  shows all"
             raise UsageError(f"is {endpoint.status}, not InService", where=endpoint.name, fix=fix)
+        invocations.check_size(len(payload.body), endpoint.mode)
         if endpoint.mode == ASYNCHRONOUS:
             content = self._ask_later(endpoint, payload, accept)
         else:
-            invocations.check_size(payload, endpoint.mode)
             content = invocations.invoke(self.clients, endpoint.name, payload, accept)
         return Prediction(endpoint.name, content, payloads.decode(content))
 
@@ -278,7 +286,7 @@ class EndpointService:
         outdated = endpoints.find_parts(self.clients, previous.config)
         try:
             self._create_parts(request)
-            endpoints.update(self.clients, request.name, request.part)
+            endpoints.update(self.clients, request.name, request.part, keeps_count=plan.keeps_count)
         except StratusError:
             endpoints.delete_parts(self.clients, request.part, [request.part])
             raise
@@ -291,6 +299,13 @@ class EndpointService:
         # Not before: the old configuration must exist during the update.
         endpoints.delete_parts(self.clients, previous.config, outdated.models)
         return self.describe(request.name)
+
+    def plan_scaling(self, name: str, scaling: Scaling) -> ScalingPlan:
+        """Check a scaling of an endpoint, and its price; nothing is changed.
+
+        :raises StratusError: SageMaker would refuse it, or the quota is smaller than its maximum.
+        """
+        return self.planner.plan_scaling(self.find(name), scaling)
 
     def scale(self, name: str, scaling: Scaling | None) -> EndpointStatus:
         """Scale an endpoint between two numbers of instances, or no more.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.aws.sagemaker.hosting.invocations import Payload
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import StratusError, UsageError
 
 CSV, JSON, JSON_LINES = "text/csv", "application/json", "application/jsonlines"
 NPY, NPZ, BYTES = "application/x-npy", "application/x-npz", "application/octet-stream"
@@ -83,11 +85,30 @@ def _npz(data: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def size(data: Any) -> int:
+    """Return the bytes of a file, which need not be read for that; 0 for anything else."""
+    if not isinstance(data, str | Path):
+        return 0
+    with contextlib.suppress(OSError):
+        return Path(data).expanduser().stat().st_size
+    return 0
+
+
 def decode(answer: Payload) -> Any:
     """Return an answer as its type tells: arrays, lists, text or bytes.
 
-    :raises UsageError: it is an array, and NumPy is not installed here.
+    :raises StratusError: it is not what its type tells, or an array, and NumPy is not installed here.
     """
+    try:
+        return _decode(answer)
+    # What a container answers may be anything.
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = " ".join(str(error).split())[:200]
+        text = f"the answer is not {answer.content_type}, its content type: {reason}"
+        raise StratusError(text, fix="predict.py returns an array, lists, a dictionary, text or bytes") from None
+
+
+def _decode(answer: Payload) -> Any:
     kind = answer.content_type.partition(";")[0].strip().lower()
     if kind == JSON:
         return json.loads(answer.body)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
 from orchestrator.aws.sagemaker import quotas, uses
 from orchestrator.aws.sagemaker import requests as api_requests
 from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, requests
-from orchestrator.aws.sagemaker.hosting.endpoints import Endpoint
+from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
+from orchestrator.aws.sagemaker.hosting.endpoints import Endpoint, Parts
 from orchestrator.aws.sagemaker.hosting.requests import EndpointRequest, Fleet
 from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.aws.sagemaker.uses import Use
@@ -45,6 +46,7 @@ class DeployPlan:
 
     :param usd_per_hour: of all instances; None if unknown; 0 for a serverless endpoint, which is billed by requests.
     :param price_source: where the price is from.
+    :param keeps_count: of a change: the number of instances stays as its scaling has it.
     """
 
     request: EndpointRequest
@@ -52,6 +54,22 @@ class DeployPlan:
     usd_per_hour: Decimal | None
     price_source: str = ""
     max_hours: float = 0.0
+    keeps_count: bool = False
+
+
+@dataclass(frozen=True)
+class ScalingPlan:
+    """A scaling of an endpoint before it is set, and its price.
+
+    :param usd_per_hour: of one instance; None if unknown.
+    """
+
+    name: str
+    mode: str
+    type: str
+    scaling: Scaling
+    usd_per_hour: Decimal | None
+    price_source: str = ""
 
 
 class Planner:
@@ -105,7 +123,8 @@ class Planner:
         own = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags]
         return [*own, {"Key": "stratus:run", "Value": run_id}]
 
-    def _price(self, fleet: Fleet, in_use: int) -> tuple[Decimal | None, str]:
+    def _price(self, fleet: Fleet, in_use: int, at_once: int = 0) -> tuple[Decimal | None, str]:
+        """Check type and quota of a fleet; return the price of ``at_once`` instances, by default of all."""
         if fleet.is_serverless:
             return Decimal(0), ""
         uses.check_instance_type(self.clients, fleet.instance_type, Use.HOSTING)
@@ -116,21 +135,57 @@ class Planner:
         )
         quota.check(self.clients.region)
         price = prices.per_hour(fleet.instance_type, Use.HOSTING)
-        return (price.usd * fleet.count, price.source) if price else (None, "")
+        return (price.usd * (at_once or fleet.count), price.source) if price else (None, "")
+
+    def plan_scaling(self, endpoint: Endpoint, scaling: Scaling) -> ScalingPlan:
+        """Check a scaling of an endpoint, and its price; nothing is changed.
+
+        :raises StratusError: SageMaker would refuse it, or the quota is smaller than its maximum.
+        """
+        autoscaling.check(scaling, endpoint.mode)
+        if endpoint.status not in ("InService", "Updating"):
+            fix = NextStep("Endpoints") + "  shows all"
+            raise UsageError(f"is {endpoint.status}, not InService", where=endpoint.name, fix=fix)
+        instance_type = endpoints.find_parts(self.clients, endpoint.config).instance_type
+        added = max(scaling.maximum - endpoint.count, 0)
+        usd, source = self._price(Fleet(endpoint.mode, instance_type, added), endpoint.count, at_once=1)
+        return ScalingPlan(endpoint.name, endpoint.mode, instance_type, scaling, usd, source)
 
     def plan_update(self, endpoint: Endpoint, choices: DeployChoices) -> DeployPlan:
         """Look up and check a change of an endpoint, and its price; nothing is changed.
 
         :raises UsageError: SageMaker allows the change by a new endpoint only.
         """
-        requests.check_fleet(choices.fleet)
-        requests.check_switch(endpoint.mode, choices.fleet)
+        parts = endpoints.find_parts(self.clients, endpoint.config)
+        fleet = _completed(choices.fleet, endpoint, parts)
+        requests.check_fleet(fleet)
+        requests.check_switch(endpoint.mode, fleet)
         if endpoint.status != "InService":
             raise UsageError(f"is {endpoint.status}: only one that is InService can be updated", where=endpoint.name)
-        if autoscaling.find(self.clients, endpoint.name) is not None:
+        is_scaled = bool(parts.instance_type) and autoscaling.find(self.clients, endpoint.name) is not None
+        if is_scaled and (fleet.instance_type, fleet.count) != (parts.instance_type, max(endpoint.count, 1)):
             fix = NextStep("ScaleEndpoint", endpoint.name, maximum=0) + "  ends the scaling"
-            raise UsageError("scales, and SageMaker does not update it meanwhile", where=endpoint.name, fix=fix)
+            text = "is scaled: AWS then changes neither its type nor, but for the scaling, its number of instances"
+            raise UsageError(text, where=endpoint.name, fix=fix)
         # Both fleets run until the new one is in service.
-        parts = endpoints.find_parts(self.clients, endpoint.config)
-        in_use = endpoint.count if parts.instance_type == choices.fleet.instance_type else 0
-        return self._plan(endpoint.name, self.models.find(choices.run, choices.job), choices.fleet, 0.0, in_use)
+        in_use = endpoint.count if parts.instance_type == fleet.instance_type else 0
+        plan = self._plan(endpoint.name, self.models.find(choices.run, choices.job), fleet, 0.0, in_use)
+        return replace(plan, keeps_count=is_scaled)
+
+
+def _completed(fleet: Fleet, endpoint: Endpoint, parts: Parts) -> Fleet:
+    """Return a fleet with what an endpoint has already in the place of what was not chosen."""
+    present = Fleet(
+        endpoint.mode,
+        parts.instance_type or requests.DEFAULT_TYPE,
+        max(endpoint.count, 1),
+        endpoint.memory_mb or requests.DEFAULT_MEMORY_MB,
+        endpoint.concurrency or requests.DEFAULT_CONCURRENCY,
+    )
+    return Fleet(
+        fleet.mode or present.mode,
+        fleet.instance_type or present.instance_type,
+        fleet.count or present.count,
+        fleet.memory_mb or present.memory_mb,
+        fleet.concurrency or present.concurrency,
+    )

@@ -12,7 +12,9 @@ from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.managed.resources import ManagedKind
 from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
+from orchestrator.aws.sagemaker.hosting import endpoints
 from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
+from orchestrator.aws.sagemaker.hosting.schedules import OrphanedEnds
 from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
 from orchestrator.aws.sagemaker.ownership import TagMemo
 from orchestrator.aws.sagemaker.training import TrainingJobs
@@ -36,8 +38,10 @@ def sagemaker(context: ClusterContext) -> ManagedService:
     kinds: list[ManagedKind] = [
         kind(clients, lambda: context.cluster_id, partial(_price_per_hour, context, use), memo) for kind, use in types
     ]
+    # Last: the schedules of the endpoints that were deleted are known by then.
+    orphans = OrphanedEnds(clients, lambda: context.cluster_id, lambda name: endpoints.find(clients, name) is not None)
     is_configured = bool(settings.role or settings.sagemaker_bucket)
-    return ManagedService("SageMaker", [tuning_jobs, *kinds], log, is_configured=is_configured)
+    return ManagedService("SageMaker", [tuning_jobs, *kinds, orphans], log, is_configured=is_configured)
 
 
 def disks(context: ClusterContext) -> list[ManagedService]:

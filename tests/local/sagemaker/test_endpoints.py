@@ -28,6 +28,7 @@ pytestmark = pytest.mark.slow
 ROWS = [[1.0], [2.0]]
 EXPECTED = [[0.1 * 1.0 + 0.7], [0.1 * 2.0 + 0.7]]
 BUCKET = "endpoint-data"
+AS_IT_IS = Fleet("", "", 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,10 @@ def test_an_endpoint_is_updated_and_scaled(session: Session, project: Project) -
     with pytest.raises(UsageError, match="cannot become serverless; only the reverse is possible"):
         session.endpoints.plan_update("k3x", choose(project, fleet=Fleet("serverless")))
     assert session.endpoints.scale("k3x", Scaling(1, 3, 50.0)).scaling == (1, 3)
-    with pytest.raises(UsageError, match="SageMaker does not update it meanwhile"):
-        session.endpoints.plan_update("k3x", choose(project))
+    with pytest.raises(UsageError, match="is scaled: AWS then changes neither its type nor"):
+        session.endpoints.plan_update("k3x", choose(project, fleet=Fleet(instance_type="ml.m5.xlarge")))
+    session.endpoints.update(session.endpoints.plan_update("k3x", choose(project, fleet=AS_IT_IS)))
+    assert session.endpoints.describe("k3x").count >= 2
     assert session.endpoints.scale("k3x", None).scaling is None
     session.endpoints.delete("k3x")
     assert leftovers(project) == []

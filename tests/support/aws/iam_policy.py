@@ -260,7 +260,10 @@ def callable_actions(package: Path = AWS) -> dict[str, str]:
 
     :raises AssertionError: a client is obtained in a way that is not read here.
     """
+    shared_paths = {AWS / "schedules.py"}
     paths = [path for path in sorted(package.rglob("*.py")) if package == SAGEMAKER or SAGEMAKER not in path.parents]
+    # Of no other package's calls so far.
+    paths = sorted({*paths, *shared_paths} if package == SAGEMAKER else {*paths} - shared_paths)
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     shared = _providers(trees[AWS / "client.py"]) if AWS / "client.py" in trees else {}
     return {

@@ -9,9 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.aws import errors
+from orchestrator.aws import errors, schedules
 from orchestrator.aws.managed.resources import ManagedResource
-from orchestrator.aws.sagemaker.hosting import autoscaling, schedules
+from orchestrator.aws.sagemaker.hosting import autoscaling
 from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, REAL_TIME, SERVERLESS, EndpointRequest
 from orchestrator.aws.sagemaker.ownership import TagMemo
 from orchestrator.aws.sagemaker.training import name_prefix
@@ -32,6 +32,8 @@ class Endpoint:
     :param status: Creating, InService, Updating, Failed, Deleting ...
     :param mode: real-time, serverless or asynchronous.
     :param reason: of a failure; empty without one.
+    :param memory_mb: of a serverless endpoint; 0 for others.
+    :param concurrency: of a serverless endpoint; 0 for others.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Endpoint:
     count: int
     created_at: datetime
     reason: str = ""
+    memory_mb: int = 0
+    concurrency: int = 0
 
     @property
     def is_busy(self) -> bool:
@@ -90,13 +94,16 @@ def create(clients: Clients, request: EndpointRequest) -> str:
         return str(clients.service("sagemaker").create_endpoint(**request.endpoint)["EndpointArn"])
 
 
-def update(clients: Clients, name: str, config: str) -> None:
+def update(clients: Clients, name: str, config: str, *, keeps_count: bool = False) -> None:
     """Put a configuration in the place of an endpoint's own; the old one serves until the new one does.
 
+    :param keeps_count: the number of instances stays as its scaling has it.
     :raises StratusError: SageMaker refused, or does not answer.
     """
     with clients.translate_errors(f"updating the endpoint {name}"):
-        clients.service("sagemaker").update_endpoint(EndpointName=name, EndpointConfigName=config)
+        clients.service("sagemaker").update_endpoint(
+            EndpointName=name, EndpointConfigName=config, RetainAllVariantProperties=keeps_count
+        )
 
 
 def find(clients: Clients, name: str) -> Endpoint | None:
@@ -168,11 +175,14 @@ def delete(clients: Clients, name: str) -> None:
     # First of all: it is what is billed.
     _delete(clients, f"the endpoint {name}", lambda: sagemaker.delete_endpoint(EndpointName=name))
     delete_parts(clients, endpoint.config, parts.models)
-    schedules.remove(clients, name)
+    # One that is left is found again, and removed, by TerminateAll.
+    with suppress(StratusError):
+        schedules.remove(clients, name)
     if parts.instance_type:
         # Without its endpoint a target costs nothing.
         with suppress(StratusError):
-            autoscaling.remove(clients, name)
+            if autoscaling.remove(clients, name) and endpoint.mode == ASYNCHRONOUS:
+                autoscaling.remove_alarm(clients, name)
 
 
 def delete_parts(clients: Clients, config: str, models: Sequence[str]) -> None:
@@ -207,7 +217,8 @@ def _delete(clients: Clients, noun: str, delete: Callable[[], Any]) -> None:
 
 def _endpoint(response: Mapping[str, Any]) -> Endpoint:
     variants = response.get("ProductionVariants") or [{}]
-    mode = SERVERLESS if "CurrentServerlessConfig" in variants[0] else REAL_TIME
+    serverless = variants[0].get("CurrentServerlessConfig") or {}
+    mode = SERVERLESS if serverless else REAL_TIME
     return Endpoint(
         name=response["EndpointName"],
         arn=response["EndpointArn"],
@@ -217,6 +228,8 @@ def _endpoint(response: Mapping[str, Any]) -> Endpoint:
         count=sum(variant.get("CurrentInstanceCount", 0) for variant in variants),
         created_at=response["CreationTime"],
         reason=response.get("FailureReason", ""),
+        memory_mb=serverless.get("MemorySizeInMB", 0),
+        concurrency=serverless.get("MaxConcurrency", 0),
     )
 
 

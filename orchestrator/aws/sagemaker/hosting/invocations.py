@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
 from orchestrator.aws.sagemaker import artifacts
-from orchestrator.aws.sagemaker.hosting.requests import SERVERLESS
+from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, SERVERLESS
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import StratusError, UsageError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # SageMaker ends a request after 60 s: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 READ_TIMEOUT_S = 70.0
-MAX_BYTES, MAX_SERVERLESS_BYTES = 6_291_456, 4 << 20
+MAX_BYTES, MAX_SERVERLESS_BYTES, MAX_ASYNC_BYTES = 6_291_456, 4 << 20, 1 << 30
 ASYNC_BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
 
 
@@ -32,15 +32,18 @@ class Payload:
     content_type: str
 
 
-def check_size(payload: Payload, mode: str) -> None:
+def check_size(size: int, mode: str) -> None:
     """Check the size of a request.
 
+    :param size: bytes.
     :raises UsageError: it is too large for this kind of endpoint.
     """
-    limit = MAX_SERVERLESS_BYTES if mode == SERVERLESS else MAX_BYTES
-    if len(payload.body) > limit:
-        size = f"the request has {len(payload.body):,} bytes; a {mode} endpoint takes {limit:,}"
-        raise UsageError(size, fix="send fewer rows, deploy asynchronously (1 GB), or use a batch transform")
+    limit = {SERVERLESS: MAX_SERVERLESS_BYTES, ASYNCHRONOUS: MAX_ASYNC_BYTES}.get(mode, MAX_BYTES)
+    if size > limit:
+        article = "an" if mode == ASYNCHRONOUS else "a"
+        text = f"the request has {size:,} bytes; {article} {mode} endpoint takes {limit:,}"
+        larger = "" if mode == ASYNCHRONOUS else ", deploy with mode='asynchronous' (1 GB)"
+        raise UsageError(text, fix=f"send fewer rows{larger}, or use BatchTransform")
 
 
 def invoke(clients: Clients, endpoint: str, payload: Payload, accept: str = "") -> Payload:
@@ -64,7 +67,12 @@ def invoke(clients: Clients, endpoint: str, payload: Payload, accept: str = "") 
 
 def _model_error(endpoint: str, response: Mapping[str, Any]) -> StratusError:
     status, message = response.get("OriginalStatusCode", 0), str(response.get("OriginalMessage", ""))
-    first = next(iter(message.strip().splitlines()), "no message")
+    if not status:
+        # SageMaker gives up on a container after 60 s, or if it ends.
+        reason = " ".join(str(response.get("Error", {}).get("Message", message)).split())[:300]
+        fix = "deploy with mode='asynchronous' for answers that take up to 15 minutes"
+        return StratusError(f"the model did not answer: {reason}", where=endpoint, fix=fix)
+    first = next(iter(message.strip().splitlines()), "no message")[:300]
     text = f"the model answered {status}: {first}"
     return UsageError(text, where=endpoint) if 400 <= status < 500 else StratusError(text, where=endpoint)
 

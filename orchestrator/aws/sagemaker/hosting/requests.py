@@ -15,7 +15,7 @@ from orchestrator.core.errors import UsageError
 REAL_TIME, SERVERLESS, ASYNCHRONOUS = "real-time", "serverless", "asynchronous"
 MODES = (REAL_TIME, SERVERLESS, ASYNCHRONOUS)
 VARIANT = "AllTraffic"
-DEFAULT_TYPE = "ml.m5.large"
+DEFAULT_TYPE, DEFAULT_MEMORY_MB, DEFAULT_CONCURRENCY = "ml.m5.large", 2048, 5
 MEMORY_MB = (1024, 2048, 3072, 4096, 5120, 6144)
 MAX_CONCURRENCY = 200
 MAX_NAME = 63
@@ -24,7 +24,7 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 
 @dataclass(frozen=True)
 class Fleet:
-    """The capacity of an endpoint.
+    """The capacity of an endpoint; for a change of one, what is empty or 0 stays as it is.
 
     :param mode: one of :data:`MODES`.
     :param memory_mb: of a serverless endpoint.
@@ -34,8 +34,8 @@ class Fleet:
     mode: str = REAL_TIME
     instance_type: str = DEFAULT_TYPE
     count: int = 1
-    memory_mb: int = 2048
-    concurrency: int = 5
+    memory_mb: int = DEFAULT_MEMORY_MB
+    concurrency: int = DEFAULT_CONCURRENCY
 
     @property
     def is_serverless(self) -> bool:
@@ -103,14 +103,26 @@ def check_fleet(fleet: Fleet) -> None:
     """
     if fleet.mode not in MODES:
         raise UsageError(f"{fleet.mode!r} is not a way of hosting", fix=f"use {', '.join(MODES)}")
-    if fleet.is_serverless and fleet.memory_mb not in MEMORY_MB:
-        sizes = ", ".join(map(str, MEMORY_MB))
-        raise UsageError(f"memory_mb = {fleet.memory_mb}: a serverless endpoint has one of {sizes} MB")
-    if fleet.is_serverless and not 1 <= fleet.concurrency <= MAX_CONCURRENCY:
-        rule = f"a serverless endpoint answers 1 to {MAX_CONCURRENCY} requests at the same time"
-        raise UsageError(f"concurrency = {fleet.concurrency}: {rule}")
+    mistakes = _serverless_mistakes(fleet) if fleet.is_serverless else []
     if fleet.count < 1:
-        raise UsageError(f"count = {fleet.count}: an endpoint has at least 1 instance")
+        mistakes.append(f"count = {fleet.count}: an endpoint has at least 1 instance")
+    if mistakes:
+        raise UsageError("; ".join(mistakes))
+
+
+def _serverless_mistakes(fleet: Fleet) -> list[str]:
+    mistakes = []
+    if fleet.memory_mb not in MEMORY_MB:
+        sizes = ", ".join(map(str, MEMORY_MB))
+        mistakes.append(f"memory_mb = {fleet.memory_mb}: a serverless endpoint has one of {sizes} MB")
+    if not 1 <= fleet.concurrency <= MAX_CONCURRENCY:
+        rule = f"a serverless endpoint answers 1 to {MAX_CONCURRENCY} requests at the same time"
+        mistakes.append(f"concurrency = {fleet.concurrency}: {rule}")
+    if fleet.count > 1:
+        mistakes.append(f"count = {fleet.count}: a serverless endpoint has no instances of its own")
+    if fleet.instance_type not in ("", DEFAULT_TYPE):
+        mistakes.append(f"instance_type = {fleet.instance_type}: a serverless endpoint runs on memory_mb alone")
+    return mistakes
 
 
 def check_switch(present: str, fleet: Fleet) -> None:

@@ -1,27 +1,24 @@
-"""The end of an endpoint by a schedule of AWS, which works although this computer is off.
-
-A one-time schedule of EventBridge Scheduler calls DeleteEndpoint, with a role that may do nothing else, and for the
-cluster's endpoints only. https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html
-"""
+"""The end of an endpoint by a schedule of AWS, with a role that may delete the cluster's endpoints and nothing else."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from orchestrator.aws import errors
+from orchestrator.aws import schedules
 from orchestrator.aws.sagemaker import roles
-from orchestrator.core.errors import StratusError
+from orchestrator.aws.managed.resources import ManagedResource
+from orchestrator.aws.sagemaker.training import name_prefix
+from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
     from orchestrator.aws.identity import ClusterId
 
-TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
-_TIME = "%Y-%m-%dT%H:%M:%S"
+CALL = "sagemaker:deleteEndpoint"
 
 
 def role_documents(own: ClusterId, account: str) -> roles.RoleDocuments:
@@ -38,37 +35,38 @@ def _document(statement: Mapping[str, object], condition: Mapping[str, object]) 
     return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement, **conditions}]}
 
 
-def put(clients: Clients, endpoint: str, ends_at: datetime, role_arn: str) -> None:
+def put(clients: Clients, own: ClusterId, endpoint: str, ends_at: datetime, role_arn: str) -> None:
     """Have AWS delete an endpoint at a time.
 
     :raises StratusError: AWS refused, or does not answer.
     """
-    request = {
-        "Name": endpoint,
-        "ScheduleExpression": f"at({ends_at.astimezone(UTC).strftime(_TIME)})",
-        "ScheduleExpressionTimezone": "UTC",
-        "FlexibleTimeWindow": {"Mode": "OFF"},
-        "ActionAfterCompletion": "DELETE",
-        "Target": {"Arn": TARGET, "RoleArn": role_arn, "Input": json.dumps({"EndpointName": endpoint})},
-    }
-    with clients.translate_errors(f"scheduling the end of {endpoint}"):
-        clients.service("scheduler").create_schedule(**request)
+    call = schedules.ScheduledCall(endpoint, CALL, {"EndpointName": endpoint}, ends_at, role_arn)
+    schedules.put(clients, own, call)
 
 
-def find(clients: Clients, endpoint: str) -> datetime | None:
-    """Return when AWS deletes an endpoint; None if it does not, or if that is unknown."""
-    try:
-        response = clients.service("scheduler", attempts=1).get_schedule(Name=endpoint)
-    # For a display only: the permission may be missing.
-    except errors.error_types():
-        return None
-    with suppress(ValueError):
-        text = response["ScheduleExpression"].removeprefix("at(").removesuffix(")")
-        return datetime.strptime(text, _TIME).replace(tzinfo=UTC)
-    return None
+@dataclass(frozen=True)
+class OrphanedEnds:
+    """Schedules whose endpoint is gone, as managed resources: they would delete a new endpoint of the same name.
 
+    :param endpoint_exists: returns True if there is an endpoint of a name.
+    """
 
-def remove(clients: Clients, endpoint: str) -> None:
-    """Remove the schedule of an endpoint; one that does not exist is no error."""
-    with suppress(StratusError), clients.translate_errors(f"removing the schedule of {endpoint}"):
-        clients.service("scheduler", attempts=2).delete_schedule(Name=endpoint)
+    clients: Clients
+    cluster_id: Callable[[], ClusterId]
+    endpoint_exists: Callable[[str], bool]
+    label: str = "schedule"
+
+    def find(self) -> Sequence[ManagedResource]:
+        """Return the cluster's schedules without an endpoint; none if they may not be listed."""
+        own = self.cluster_id()
+        try:
+            listed = schedules.names(self.clients, own, name_prefix(own.cluster))
+        except CloudRefused:
+            # Without this permission there are none, and they cost nothing.
+            return []
+        orphans = [name for name in listed if not self.endpoint_exists(name)]
+        return [ManagedResource(self.label, name, "left behind", usd_per_hour=Decimal(0)) for name in orphans]
+
+    def end(self, name: str) -> None:
+        """Remove a schedule."""
+        schedules.remove(self.clients, name)

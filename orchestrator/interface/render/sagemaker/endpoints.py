@@ -7,13 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from orchestrator.aws.sagemaker.hosting.requests import Fleet
+from orchestrator.aws.sagemaker.hosting.requests import ASYNCHRONOUS, Fleet
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.interface.render.styles import Styled, line
 from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus, Prediction
-from orchestrator.services.hosting.planning import DeployPlan
+from orchestrator.services.hosting.planning import DeployPlan, ScalingPlan
 from orchestrator.services.hosting.transforms import TransformPlan, TransformResult
 
 MAX_SHOWN = 20
@@ -29,6 +29,23 @@ def plan_lines(plan: DeployPlan) -> Lines:
         line(_heading("Role"), f"{request.role_arn.rpartition('/')[2]}   bucket {plan.model.bucket}"),
         *_price(plan.usd_per_hour, plan.price_source, is_serverless=fleet.is_serverless),
         *_end(plan),
+    ]
+
+
+def scaling_lines(plan: ScalingPlan) -> Lines:
+    """Return the bounds of a scaling, and their prices."""
+    scaling, target = plan.scaling, f"{plan.scaling.target:g}"
+    unit = "waiting requests" if plan.mode == ASYNCHRONOUS else "requests per minute"
+    least, most = scaling.minimum, scaling.maximum
+    price: Lines = [line(_heading("Price"), Styled(units.UNKNOWN, "bad"))]
+    if plan.usd_per_hour is not None:
+        shown = f"   ({plan.price_source})" if plan.price_source else ""
+        bounds = f"{units.rate(plan.usd_per_hour * least)} to {units.rate(plan.usd_per_hour * most)}"
+        price = [line(_heading("Price"), Styled(bounds, "money"), shown)]
+    return [
+        line(_heading("Scale"), f"{plan.name}: {least} to {units.count(most, 'instance')} of {plan.type}"),
+        line(_heading("Aim"), f"{target} {unit} for each instance"),
+        *price,
     ]
 
 

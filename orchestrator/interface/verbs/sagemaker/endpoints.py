@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.interaction import Confirmation, confirm, interruptible, show
+from orchestrator.interface.verbs.interaction import Confirmation, check_number, confirm, interruptible, show
 from orchestrator.interface.verbs.parameters import (
     Consent,
     JobOption,
@@ -89,7 +89,7 @@ def deploy(
     """
     choices = _choices(
         (run, job),
-        _fleet(mode, instance_type, count, memory_mb, concurrency),
+        _fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency),
         name=name,
         max_hours=max_hours,
     )
@@ -98,6 +98,8 @@ def deploy(
     _show_plan(workspace, plan)
     options = {"job": job, "name": name, "instance_type": instance_type, "max_hours": max_hours}
     options |= {"mode": mode if mode != MODES[0] else "", "count": count if count != 1 else 0}
+    if mode == "serverless":
+        options |= {"memory_mb": memory_mb, "concurrency": concurrency}
     again = NextStep(
         "Deploy", *([run] if run else []), **{key: value for key, value in options.items() if value}, yes=True
     )
@@ -166,8 +168,8 @@ def update_endpoint(
     mode: Mode = "",
     instance_type: InstanceType = "",
     count: Count = 0,
-    memory_mb: WholeNumber = 2048,
-    concurrency: WholeNumber = 5,
+    memory_mb: WholeNumber = 0,
+    concurrency: WholeNumber = 0,
     yes: Consent = False,
 ) -> EndpointStatus:
     """Give an endpoint another model, type or size.
@@ -182,18 +184,18 @@ def update_endpoint(
     mode           real-time, serverless or asynchronous (default: as it is).
     instance_type  such as ml.m5.large (default: as it is).
     count          how many instances (default: as it is).
-    memory_mb      serverless: 1024 to 6144 in steps of 1024.
-    concurrency    serverless: requests that are answered at the same time, at most 200.
+    memory_mb      serverless: 1024 to 6144 in steps of 1024 (default: as it is).
+    concurrency    serverless: requests that are answered at the same time, at most 200 (default: as it is).
     yes            do not ask for confirmation.
 
     Costs  the price shown; while it changes, the old instances are billed as well.
     """
     session = workspace.session()
-    present = session.endpoints.describe(endpoint)
-    fleet = _fleet(mode or present.mode, instance_type or present.type, count or present.count, memory_mb, concurrency)
-    plan = session.endpoints.plan_update(present.name, _choices((run, job), fleet))
+    fleet = _fleet(mode, instance_type, count, memory_mb, concurrency)
+    plan = session.endpoints.plan_update(endpoint, _choices((run, job), fleet))
     _show_plan(workspace, plan)
     options = {"job": job, "mode": mode, "instance_type": instance_type, "count": count}
+    options |= {"memory_mb": memory_mb, "concurrency": concurrency}
     again = _again("UpdateEndpoint", (endpoint, run), options)
     confirm(workspace, Confirmation("Update?", again, "Nothing was changed."), yes=yes)
     with interruptible(workspace, "The endpoint may change nonetheless.", LIST + "  shows it"):
@@ -208,6 +210,7 @@ def update_endpoint(
         NextStep("ScaleEndpoint", "k3", minimum=1, maximum=4, target=100),
         NextStep("ScaleEndpoint", "k3", maximum=0),
     ),
+    next_steps=(LIST,),
 )
 def scale_endpoint(
     workspace: Workspace,
@@ -216,20 +219,37 @@ def scale_endpoint(
     minimum: WholeNumber = 1,
     maximum: WholeNumber = 2,
     target: Target = 100.0,
+    yes: Consent = False,
 ) -> EndpointStatus:
     """Let AWS scale the instances of an endpoint.
+
+    Shows the prices of both bounds, and asks.
 
     endpoint  its name, or the end of it.
     minimum   of instances; 0 for an asynchronous endpoint only, which then starts with a new request.
     maximum   of instances; 0 ends the scaling.
     target    requests per instance and minute; asynchronous: waiting requests per instance.
+    yes       do not ask for confirmation.
 
     Costs  the price of each instance that AWS adds.
     """
     from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
+    from orchestrator.interface.render.sagemaker import endpoints
 
-    scaling = Scaling(minimum, maximum, float(target)) if maximum else None
-    return show(workspace, workspace.session(files=False).endpoints.scale(endpoint, scaling))
+    for name, number in (("minimum", minimum), ("maximum", maximum)):
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise UsageError(f"{name} = {number!r} is not a whole number")
+    check_number(target, "target", NextStep("ScaleEndpoint", endpoint, maximum=4, target=100))
+    service = workspace.session(files=False).endpoints
+    if not maximum:
+        return show(workspace, service.scale(endpoint, None))
+    plan = service.plan_scaling(endpoint, Scaling(minimum, maximum, float(target)))
+    workspace.console.print(endpoints.scaling_lines(plan))
+    again = NextStep("ScaleEndpoint", endpoint, minimum=minimum, maximum=maximum, target=target, yes=True)
+    confirm(workspace, Confirmation("Scale?", again, "Nothing was changed."), yes=yes)
+    with interruptible(workspace, "The endpoint may scale nonetheless.", LIST + "  shows it"):
+        status = service.scale(plan.name, plan.scaling)
+    return show(workspace, status)
 
 
 @GROUP.verb("DeleteEndpoint", "delete-endpoint", examples=(NextStep("DeleteEndpoint", "k3"),), next_steps=(LIST,))
@@ -318,11 +338,10 @@ def _fleet(mode: str, instance_type: str, count: int, memory_mb: int, concurrenc
     for name, number in (("count", count), ("memory_mb", memory_mb), ("concurrency", concurrency)):
         if isinstance(number, bool) or not isinstance(number, int):
             raise UsageError(f"{name} = {number!r} is not a whole number")
-    return Fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency)
+    return Fleet(mode, instance_type, count, memory_mb, concurrency)
 
 
 def _choices(run_and_job: tuple[str, str], fleet: Any, *, name: str = "", max_hours: float = 0.0) -> DeployChoices:
-    from orchestrator.interface.verbs.interaction import check_number
     from orchestrator.jobs.scripts import find as scripts
     from orchestrator.services.hosting.planning import DeployChoices
 
