@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from orchestrator.aws import schedules
-from orchestrator.aws.sagemaker import roles
 from orchestrator.aws.managed.resources import ManagedResource
+from orchestrator.aws.sagemaker import roles
 from orchestrator.aws.sagemaker.training import name_prefix
 from orchestrator.core.errors import CloudRefused
 
