@@ -49,6 +49,7 @@ ANYWHERE = {
         f"sagemaker:List{kind}": "TerminateAll looks whether another computer used SageMaker; a refusal is no concern"
         for kind in ("TrainingJobs", "HyperParameterTuningJobs", "TransformJobs", "Endpoints")
     },
+    "scheduler:ListSchedules": "the same, for what ends its endpoints",
 }
 """Actions that a user may be denied; each with its reason."""
 

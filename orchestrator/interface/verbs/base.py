@@ -75,7 +75,7 @@ class Verb:
     :param aliases: further names at the prompt.
     :param command_aliases: further names on the command line.
     :param step: position among the steps of every session, which the banner lists; 0 for all other verbs.
-    :param changes_cluster: True if the number of VMs may differ afterwards.
+    :param changes_cluster: True if the number of VMs, or what else is billed, may differ afterwards.
     :param examples: calls to show in help.
     :param next_steps: text on what to type afterwards.
     :param document: makes the JSON document of an answer; None: the verb has none.

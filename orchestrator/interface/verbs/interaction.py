@@ -189,4 +189,5 @@ def check_number(value: object, name: str, example: NextStep) -> None:
     """
     # bool is an int to Python; the bounds also keep out NaN and infinity, which compare as false.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        raise UsageError(f"{name} = {value!r} is not a number", fix=example)
+        below = isinstance(value, int | float) and not isinstance(value, bool) and value < 0
+        raise UsageError(f"{name} = {value!r} is {'below 0' if below else 'not a number'}", fix=example)

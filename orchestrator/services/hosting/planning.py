@@ -46,6 +46,7 @@ class DeployPlan:
 
     :param usd_per_hour: of all instances; None if unknown; 0 for a serverless endpoint, which is billed by requests.
     :param price_source: where the price is from.
+    :param is_change: of an endpoint that exists; its schedule stays as it is.
     :param keeps_count: of a change: the number of instances stays as its scaling has it.
     """
 
@@ -54,6 +55,7 @@ class DeployPlan:
     usd_per_hour: Decimal | None
     price_source: str = ""
     max_hours: float = 0.0
+    is_change: bool = False
     keeps_count: bool = False
 
 
@@ -115,9 +117,9 @@ class Planner:
         # Room for the suffix of the model's name.
         longest = requests.MAX_NAME - len(prefix) - 5
         default = f"{requests.short_name(model.job.name)[: longest - 4].strip('-')}-{model.short_id}"
-        full = prefix + (name.removeprefix(prefix) or default)
-        requests.check_name(full + "-0000")
-        return full
+        short = name.removeprefix(prefix) or default
+        requests.check_name(short, longest)
+        return prefix + short
 
     def _tags(self, run_id: str) -> list[dict[str, str]]:
         own = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags]
@@ -170,7 +172,7 @@ class Planner:
         # Both fleets run until the new one is in service.
         in_use = endpoint.count if parts.instance_type == fleet.instance_type else 0
         plan = self._plan(endpoint.name, self.models.find(choices.run, choices.job), fleet, 0.0, in_use)
-        return replace(plan, keeps_count=is_scaled)
+        return replace(plan, is_change=True, keeps_count=is_scaled)
 
 
 def _completed(fleet: Fleet, endpoint: Endpoint, parts: Parts) -> Fleet:

@@ -331,7 +331,9 @@ def _action(service: str, method: str) -> str:
     """Return a client method's action as policies name it; empty if it makes no API call."""
     meta = _metadata(service)
     operation = meta.method_to_api_mapping.get(method)
-    return f"{meta.service_model.signing_name}:{S3_ACTIONS.get(operation, operation)}" if operation else ""
+    # CloudWatch signs as another service than policies name.
+    prefix = {"monitoring": "cloudwatch"}.get(meta.service_model.signing_name, meta.service_model.signing_name)
+    return f"{prefix}:{S3_ACTIONS.get(operation, operation)}" if operation else ""
 
 
 @cache

@@ -149,11 +149,12 @@ def short_name(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]+", "-", text).strip("-") or "model"
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, longest: int) -> None:
     """Check the name of an endpoint.
 
+    :param longest: characters that it may have.
     :raises UsageError: SageMaker would refuse it.
     """
-    if len(name) > MAX_NAME or not NAME.fullmatch(name):
-        rule = f"letters, digits and single hyphens between them, at most {MAX_NAME} characters"
+    if len(name) > longest or not NAME.fullmatch(name):
+        rule = f"letters, digits and single hyphens between them, at most {longest} characters"
         raise UsageError(f"{name!r} cannot be the name of an endpoint: {rule}")

@@ -23,7 +23,10 @@ def plan_lines(plan: DeployPlan) -> Lines:
     """Return what an endpoint is, and its price."""
     request, fleet = plan.request, plan.request.fleet
     return [
-        line(_heading("Deploy"), f"run {plan.model.short_id} of {plan.model.job.name} as {request.name}"),
+        line(
+            _heading("Update" if plan.is_change else "Deploy"),
+            f"run {plan.model.short_id} of {plan.model.job.name} as {request.name}",
+        ),
         line(_heading("On"), f"{_capacity(fleet)}, {fleet.mode}"),
         line(_heading("Image"), request.image),
         line(_heading("Role"), f"{request.role_arn.rpartition('/')[2]}   bucket {plan.model.bucket}"),
@@ -71,7 +74,7 @@ def _price(usd_per_hour: Decimal | None, source: str, *, is_serverless: bool = F
 def _end(plan: DeployPlan) -> Lines:
     if plan.max_hours:
         return [f"         AWS deletes it after {units.duration(plan.max_hours * 3600)}, also if this computer is off."]
-    if plan.request.fleet.is_serverless:
+    if plan.is_change or plan.request.fleet.is_serverless:
         return []
     return [
         line(

@@ -46,6 +46,7 @@ Count = Annotated[int, VerbParameter(metavar="N", parse=whole_number)]
 @GROUP.verb(
     "Deploy",
     "deploy",
+    changes_cluster=True,
     examples=(
         NextStep("Deploy", "k3"),
         NextStep("Deploy", "k3", mode="serverless"),
@@ -157,6 +158,7 @@ def endpoints(workspace: Workspace) -> list[EndpointStatus]:
 @GROUP.verb(
     "UpdateEndpoint",
     "update-endpoint",
+    changes_cluster=True,
     examples=(NextStep("UpdateEndpoint", "k3", "m7"), NextStep("UpdateEndpoint", "k3", "k3", count=2)),
 )
 def update_endpoint(
@@ -206,6 +208,7 @@ def update_endpoint(
 @GROUP.verb(
     "ScaleEndpoint",
     "scale-endpoint",
+    changes_cluster=True,
     examples=(
         NextStep("ScaleEndpoint", "k3", minimum=1, maximum=4, target=100),
         NextStep("ScaleEndpoint", "k3", maximum=0),
@@ -252,7 +255,13 @@ def scale_endpoint(
     return show(workspace, status)
 
 
-@GROUP.verb("DeleteEndpoint", "delete-endpoint", examples=(NextStep("DeleteEndpoint", "k3"),), next_steps=(LIST,))
+@GROUP.verb(
+    "DeleteEndpoint",
+    "delete-endpoint",
+    changes_cluster=True,
+    examples=(NextStep("DeleteEndpoint", "k3"),),
+    next_steps=(LIST,),
+)
 def delete_endpoint(workspace: Workspace, endpoint: EndpointName = "") -> EndpointEnd:
     """Delete an endpoint, and wait until it is gone.
 
@@ -271,6 +280,7 @@ def delete_endpoint(workspace: Workspace, endpoint: EndpointName = "") -> Endpoi
 @GROUP.verb(
     "BatchTransform",
     "batch-transform",
+    changes_cluster=True,
     examples=(NextStep("BatchTransform", "k3", "s3://bucket/scenes"),),
     next_steps=(NextStep("Status"),),
 )

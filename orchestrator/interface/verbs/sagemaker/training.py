@@ -30,6 +30,7 @@ Hyperparameters = Annotated[Mapping[str, object] | None, VerbParameter(prompt_on
 @GROUP.verb(
     "TrainOnSageMaker",
     "train-on-sagemaker",
+    changes_cluster=True,
     exit_code=outcome_exit_code,
     examples=(
         NextStep("TrainOnSageMaker"),

@@ -39,7 +39,14 @@ def _document(trials: Sequence[TuningTrial]) -> dict[str, object]:
     return {"trials": trials}
 
 
-@GROUP.verb("Tune", "tune", document=_document, examples=(EXAMPLE,), next_steps=(NextStep("FetchResults"),))
+@GROUP.verb(
+    "Tune",
+    "tune",
+    changes_cluster=True,
+    document=_document,
+    examples=(EXAMPLE,),
+    next_steps=(NextStep("FetchResults"),),
+)
 def tune(
     workspace: Workspace,
     job: JobName = "",
