@@ -46,12 +46,17 @@ class ServiceModels:
     def _kept(self, service: str, api_version: str | None) -> Mapping[str, Any]:
         from botocore import __version__
 
-        prefix = f"botocore-{__version__}-"
+        # The number is that of this form of the copies.
+        prefix = f"botocore-{__version__}-2-"
         name = f"{prefix}{service}-{api_version or 'latest'}.json"
         model = json_file.load(self._folder, name)
         if model.get("operations") and model.get("shapes") and model.get("metadata"):
             return model
-        model = dict(_without_documentation(self._loader.load_service_model(service, KIND, api_version)))
+        whole = self._loader.load_service_model(service, KIND, api_version)
+        model = dict(_without_documentation(whole))
+        if parameters := whole.get("clientContextParams"):
+            # botocore requires the documentation of these: without it no call of S3 can be made.
+            model["clientContextParams"] = parameters
         # On a full disk, or in a read-only folder, the next process reads botocore's own again.
         with suppress(OSError):
             json_file.save(self._folder, name, model, indent=None)
