@@ -88,26 +88,27 @@ class Receiver:
             path = os.path.join(self.parcel.new, file.name)
             partial = os.path.join(self.parcel.partial, file.name)
             # Of its own content only: a second name may be that of a file in use.
-            if file.size > PIECE_BYTES and is_own(partial):
+            is_begun = file.size > PIECE_BYTES and is_own(partial)
+            if is_begun:
                 os.rename(partial, path)
             target = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
                 os.ftruncate(target, file.size)
                 if file.size > PIECE_BYTES:
-                    self._take_old(file, target)
+                    self._take_old(file, target, is_begun=is_begun)
             finally:
                 os.close(target)
 
-    def _take_old(self, file: File, target: int) -> None:
+    def _take_old(self, file: File, target: int, *, is_begun: bool) -> None:
         numbers = [number for number, piece in enumerate(self.pieces) if piece.name == file.name]
-        try:
-            old = os.open(os.path.join(self.parcel.dest, file.name), os.O_RDONLY | os.O_NOFOLLOW)
-        except OSError:
-            old = -1
-        for number in numbers:
+        path = os.path.join(self.parcel.dest, file.name)
+        # Another kind of file may have come in its place: a job's pipe would not be opened at all.
+        old = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK) if is_file(path) else -1
+        sources = [source for source, is_there in ((target, is_begun), (old, old >= 0)) if is_there]
+        for number in numbers if sources else ():
             piece = self.pieces[number]
-            for source in (target, old):
-                data = os.pread(source, piece.size, piece.offset) if source >= 0 else b""
+            for source in sources:
+                data = os.pread(source, piece.size, piece.offset)
                 if len(data) == piece.size and hashlib.sha256(data).digest() == piece.digest:
                     if source == old:
                         os.pwrite(target, data, piece.offset)
@@ -263,13 +264,17 @@ def _holders(files: Sequence[File], lacking: set[int]) -> dict[str, str]:
     return holders
 
 
+def is_file(path: str) -> bool:
+    """Return True for a regular file that can be read."""
+    return not os.path.islink(path) and os.path.isfile(path) and os.access(path, os.R_OK)
+
+
 def is_own(path: str) -> bool:
     """Return True for a file that has no second name."""
-    try:
-        stat = os.lstat(path)
-    except OSError:
+    if not is_file(path):
         return False
-    return stat.st_mode & 0o170000 == 0o100000 and stat.st_nlink == 1 and stat.st_uid == os.geteuid()
+    stat = os.lstat(path)
+    return stat.st_nlink == 1 and stat.st_uid == os.geteuid()
 
 
 def bits_of(numbers: Sequence[int]) -> bytes:

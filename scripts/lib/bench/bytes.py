@@ -118,7 +118,7 @@ class Ours:
         plan = steps.InstallPlan(
             (steps.Step("code", "parcel.sh", (upload.name, upload.digest, upload.remote_path), upload),)
         )
-        installer = Installer(self.session.context.ssh, plan, self.logs)
+        installer = Installer(self.session.context.ssh, plan, self.logs, host_count=len(self.hosts))
         outcomes = parallel.for_each(self.hosts, installer, clock=self.session.context.clock)
         outcomes.raise_if_failed("upload")
 
