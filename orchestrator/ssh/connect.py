@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.machinery import ModuleSpec
@@ -87,7 +88,9 @@ class _DeferredInvoke:
         """Return Invoke's spec at its first import; nothing for any other module."""
         if name != "invoke":
             return None
-        sys.meta_path.remove(self)
+        # Another thread may import it at the same moment.
+        with suppress(ValueError):
+            sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader = importlib.util.LazyLoader(spec.loader)
