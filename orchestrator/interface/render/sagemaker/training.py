@@ -12,7 +12,7 @@ def plan_lines(plan: TrainingPlan) -> Lines:
     """Return what a training job is, and its price."""
     request = plan.request
     market = " spot" if request.max_wait_s else ""
-    data = f", data from {len(plan.links)} channels" if plan.links else ""
+    data = f", data from {units.count(len(plan.links), 'channel')}" if plan.links else ""
     bucket = f"{plan.bucket}{' (will be created)' if plan.creates_bucket else ''}"
     return [
         line(_heading("Train"), f"{plan.job.name} on {request.count} x {request.instance_type}{market}{data}"),
