@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 
 import pytest
 
@@ -143,36 +142,6 @@ def test_horovod_reduces_over_both_hosts_and_shows_no_secret(two_hosts: Project)
     assert output == [f'{marks[n]}fw-{n // 2} {n} 4 10.0 level it\'s "nine" seen none' for n in range(4)]
     output = sorted(line for _, line in one if "level" in line)
     assert output == [f'{marks[n]}fw-0 {n} 2 3.0 level it\'s "nine" seen none' for n in range(2)]
-
-
-@needs_horovod
-@pytest.mark.slow
-def test_the_job_between_two_sensors_ends_alike_on_one_host_and_on_two(two_hosts: Project) -> None:
-    """The shipped example with its own job file, in an environment that is there already."""
-    folder = two_hosts.folder / "job"
-    shutil.rmtree(folder)
-    shutil.copytree(ROOT / "examples/domain_adaptation", folder)
-    text = (folder / "sensors.ini").read_text().replace("epochs 15", "epochs 2")
-    text = text.replace("runtime = docker", "runtime = venv")
-    prepared = f"python = {TRAINING}\nsystem_packages = yes"
-    (folder / "job.ini").write_text(text.replace("requirements = requirements.txt", prepared))
-    command = ["make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"]
-    subprocess.run([TRAINING, *command], cwd=folder, check=True, timeout=120)
-    extended = []
-    with two_hosts.session() as session:
-        assert not session.jobs.install().failed
-        for multi in (False, True):
-            run = session.jobs.start(multi=multi)
-            session.jobs.follow(run.run_id, on_line=lambda host, line: None)
-            record = session.jobs.fetch(run.run_id)
-            outputs = record.folder / "outputs"
-            extended.append(json.loads(next(outputs.rglob("metrics.json")).read_text()))
-
-    one, two = extended
-    assert (one["run"]["size"], two["run"]["size"]) == (1, 2)
-    # One process and two differ by rounding, which may turn a column over.
-    assert one["final"]["target_accuracy"] == pytest.approx(two["final"]["target_accuracy"], abs=0.02)
-    assert "synthetic" in one["headline"]
 
 
 @needs_mxnet

@@ -120,10 +120,12 @@ def test_a_job_has_the_metrics_of_vms_on_one_instance_and_on_two_and_predicts_as
     with project.session() as session:
         if job.has_image:
             push_image(session, file)
+        metrics = []
         for count in (1, 2):
             _, expected = run_on_vms(session, on_vms, multi=count == 2)
             _, record = train(session, file, count)
             assert differences(record, expected) == {}
+            metrics.append(record.metrics)
         request = project.folder / f"{name}{job.suffix}"
         request.write_bytes(job.request(folder))
         endpoint = session.endpoints.deploy(session.endpoints.plan(DeployChoices(record.run_id, file)))
@@ -135,6 +137,12 @@ def test_a_job_has_the_metrics_of_vms_on_one_instance_and_on_two_and_predicts_as
     assert deployed.keys() == local.keys()
     # Bit for bit, missing values included.
     assert [key for key in local if deployed[key].tobytes() != local[key].tobytes()] == []
+
+    if name == "sensors":
+        assert [values["run"]["size"] for values in metrics] == [1, 2]
+        # One process and two differ by rounding, which may turn a row over.
+        first, second = (values["final"]["target_accuracy"] for values in metrics)
+        assert first == pytest.approx(second, abs=0.02)
 
 
 @needs_torch

@@ -140,7 +140,7 @@ SHIPPED = {
     "sensors": ShippedJob(
         "domain_adaptation",
         "sensors.ini",
-        {"--epochs 15 --baseline": "--epochs 1"},
+        {"--epochs 15 --baseline": "--epochs 2"},
         ("make_columns.py", "--out", "data/columns", "--granules", "20", "--columns", "60"),
         TRAINING,
         array(3, 20),
