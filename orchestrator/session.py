@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from orchestrator.services.jobs import JobContext, JobService
     from orchestrator.services.machines.baked_images import BakedImageService
     from orchestrator.services.managed.tuning import TuningService
+    from orchestrator.services.managed.tuning_runs import TuningRuns
     from orchestrator.services.notebooks import NotebookService
     from orchestrator.services.roles import RoleService
     from orchestrator.services.runs import RunService
@@ -176,7 +177,7 @@ class Session:
 
     @CreatedOnce
     def tuning(self) -> TuningService:
-        """Tuning jobs."""
+        """Tuning jobs, up to their start."""
         from orchestrator.services.managed.tuning import TuningService
 
         return TuningService(self.context, self._sagemaker.log, self._runs_folder, self.sagemaker.upload_inputs)
@@ -226,14 +227,18 @@ class Session:
         return BakedImageService(self.inventory, state)
 
     @CreatedOnce
+    def tuning_runs(self) -> TuningRuns:
+        """Tuning jobs from their start on, and training jobs."""
+        from orchestrator.services.managed import tuning_runs
+
+        return tuning_runs.create(self.context, self._sagemaker.log, self._runs_folder, self._sagemaker)
+
+    @CreatedOnce
     def runs(self) -> RunService:
-        """Runs of both, wherever they run."""
-        from orchestrator.services.managed.training_runs import TrainingRuns
+        """Runs of all kinds, wherever they run."""
         from orchestrator.services.runs import RunService
 
-        sagemaker = self._sagemaker
-        training_runs = TrainingRuns(self.context, sagemaker.log, self._runs_folder, lambda: sagemaker.is_used)
-        return RunService(self.jobs, training_runs)
+        return RunService(self.jobs, [self.tuning_runs.best, self.tuning_runs])
 
     @CreatedOnce
     def waterfalls(self) -> WaterfallService:

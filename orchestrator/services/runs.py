@@ -40,11 +40,21 @@ class HostRuns(Protocol):
 
 
 class RunService:
-    """Runs of both kinds, by their ids."""
+    """Runs of all kinds, by their ids.
 
-    def __init__(self, hosts: HostRuns, managed: ManagedRuns) -> None:
+    :param managed: those of services, each of its own kind.
+    """
+
+    def __init__(self, hosts: HostRuns, managed: Sequence[ManagedRuns]) -> None:
         self.hosts = hosts
         self.managed = managed
+
+    def _find(self, run_id: str) -> tuple[ManagedRuns, str] | None:
+        """Return a service's kind of runs and the id of its run; None if it runs on hosts."""
+        for managed in self.managed:
+            if full_id := managed.find(run_id):
+                return managed, full_id
+        return None
 
     def follow(self, run_id: str, *, on_line: OnLine, on_hosts: OnHosts) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.
@@ -54,8 +64,9 @@ class RunService:
         :param on_hosts: called before the first line with the names of the hosts whose output follows.
         :raises JobFailed: it ended badly.
         """
-        if managed_id := self.managed.find(run_id):
-            return self.managed.follow(managed_id, on_line=on_line, on_hosts=on_hosts)
+        if match := self._find(run_id):
+            managed, full_id = match
+            return managed.follow(full_id, on_line=on_line, on_hosts=on_hosts)
         return self.hosts.follow(run_id, on_line=on_line, on_hosts=on_hosts)
 
     def cancel(self, run_id: str = "") -> CancelReport:
@@ -63,16 +74,16 @@ class RunService:
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        managed_id = self.managed.find(run_id)
-        return self.managed.cancel(managed_id) if managed_id else self.hosts.cancel(run_id)
+        match = self._find(run_id)
+        return match[0].cancel(match[1]) if match else self.hosts.cancel(run_id)
 
     def fetch(self, run_id: str = "") -> RunRecord:
         """Fetch a run's outputs and logs to ``runs/<id>/`` and complete its record.
 
         :param run_id: its id, or the end of it; the newest when empty.
         """
-        managed_id = self.managed.find(run_id)
-        return self.managed.fetch(managed_id) if managed_id else self.hosts.fetch(run_id)
+        match = self._find(run_id)
+        return match[0].fetch(match[1]) if match else self.hosts.fetch(run_id)
 
     def logs(self, run_id: str = "", *, host: str = "", follow: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (host, line) of a run's logs.
@@ -81,13 +92,14 @@ class RunService:
         :param host: only this host's.
         :param follow: until the run ends; otherwise the present content only.
         """
-        if managed_id := self.managed.find(run_id):
-            return self.managed.logs(managed_id, host=host, follow=follow)
+        if match := self._find(run_id):
+            managed, full_id = match
+            return managed.logs(full_id, host=host, follow=follow)
         return self.hosts.logs(run_id, host=host, follow=follow)
 
     def runs(self) -> list[RunSummary]:
         """Return the runs that hosts and the managed service report, oldest first."""
-        managed = self.managed.runs()
+        managed = [run for kind in self.managed for run in kind.runs()]
         try:
             own = self.hosts.runs()
         except UsageError:

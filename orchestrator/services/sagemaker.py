@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.aws.managed.log import ManagedLog
-from orchestrator.aws.sagemaker import artifacts, quotas, registry, requests, roles, training, uses
+from orchestrator.aws.sagemaker import artifacts, logs, quotas, registry, requests, roles, training, uses
 from orchestrator.aws.sagemaker import training_request as api
 from orchestrator.aws.sagemaker.training_request import Channel, TrainingRequest
 from orchestrator.aws.sagemaker.uses import Use
@@ -30,6 +30,8 @@ from orchestrator.jobs.spec import JobSpec
 from orchestrator.jobs.storage.data_items import DataItem
 
 NO_BUCKET = "NoSuchBucket"
+MAX_INSTANCES = 1000
+"""Of a training job, as of [sagemaker] training_instances; AWS's quotas are far below."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ class SageMakerService:
         settings = self.context.settings.sagemaker
         job = self._job(choices)
         count = choices.count or settings.training_instances
+        if count > MAX_INSTANCES:
+            raise UsageError(f"count = {count}: at most {MAX_INSTANCES} instances", where="TrainOnSageMaker")
         instance_type = choices.instance_type or settings.training_instance_type
         uses.check_instance_type(self.clients, instance_type, Use.TRAINING)
         layout = self._layout(job, count)
@@ -113,13 +117,16 @@ class SageMakerService:
         bucket = settings.sagemaker_bucket or artifacts.default_bucket(
             self.context.identity.account, self.clients.region
         )
-        problem, quota, _, _ = self.clients.in_parallel(
+        keep_alive_s = settings.keep_alive_minutes * 60
+        problem, limits, role_arn, *_ = self.clients.in_parallel(
             partial(artifacts.bucket_problem, self.clients, bucket),
-            partial(quotas.query, self.clients, instance_type, count, Use.TRAINING, spot=is_spot),
+            partial(quotas.query_training, self.clients, instance_type, count, spot=is_spot, keeps=keep_alive_s > 0),
+            partial(roles.execution_role_arn, self.clients, settings.role, self.context.cluster_id),
             partial(prices.refresh, [instance_type], Use.TRAINING),
             partial(registry.check_image, self.clients, image, local_image.missing_fix(job)),
+            partial(logs.prepare, self.clients),
         )
-        self._check_limits(bucket, problem, quota)
+        self._check_limits(bucket, problem, limits)
         price = prices.per_hour(instance_type, Use.TRAINING)
         usd_per_hour = price.usd * count if price else None
         channels, links, local_data = self._channels(job, count, f"s3://{bucket}/{self._prefix}")
@@ -127,7 +134,7 @@ class SageMakerService:
         max_runtime_s = self._max_runtime_s(job, usd_per_hour)
         request = TrainingRequest(
             name=training.name_prefix(self.context.cluster_id.cluster) + layout.run_id,
-            role_arn=roles.execution_role_arn(self.clients, settings.role, self.context.cluster_id),
+            role_arn=role_arn,
             image=image,
             channels=[Channel(api.CODE_CHANNEL, f"{run_url}/code/"), *channels],
             output_url=run_url,
@@ -136,7 +143,7 @@ class SageMakerService:
             volume_gib=settings.volume_gib,
             max_runtime_s=max_runtime_s,
             max_wait_s=round(settings.spot_wait_hours * 3600) if is_spot else 0,
-            keep_alive_s=settings.keep_alive_minutes * 60,
+            keep_alive_s=keep_alive_s,
             hyperparameters=job.training.hyperparameters,
             metrics=job.training.metrics,
             checkpoint_url=f"{run_url}/checkpoints" if job.training_checkpoints else "",
@@ -198,15 +205,16 @@ class SageMakerService:
         api.check_image(image, region)
         return image
 
-    def _check_limits(self, bucket: str, problem: str, quota: quotas.SageMakerQuota) -> None:
+    def _check_limits(self, bucket: str, problem: str, limits: Sequence[quotas.SageMakerQuota]) -> None:
         problems: list[StratusError] = []
         # A refusal is also the answer for a bucket that may be written to, but not listed: the upload decides.
         if problem not in ("", NO_BUCKET, "AccessDenied"):
             problems.append(CloudRefused("the bucket cannot be used", where=bucket, code=problem))
-        try:
-            quota.check(self.clients.region)
-        except CloudRefused as error:
-            problems.append(error)
+        for quota in limits:
+            try:
+                quota.check(self.clients.region)
+            except CloudRefused as error:
+                problems.append(error)
         NotReady.raise_if_any(problems)
 
     def _max_runtime_s(self, job: JobSpec, usd_per_hour: Decimal | None) -> int:

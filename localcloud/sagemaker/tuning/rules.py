@@ -10,6 +10,10 @@ from localcloud.aws.wsgi import Params
 from localcloud.sagemaker.tuning import ranges
 from localcloud.sagemaker.tuning.ranges import NumberRange, Range
 
+# The service model's text of HyperbandStrategyConfig.
+_EPOCHS = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+_MAX_RESOURCE = 20_000
+
 
 def check(params: Params) -> None:
     """Check a request that is valid by the service model.
@@ -28,7 +32,7 @@ def check(params: Params) -> None:
     message = (
         _ranges(tuned, definition.get("StaticHyperParameters", {}))
         or _objective(config, definition)
-        or _strategy(config)
+        or _strategy(config, definition.get("StaticHyperParameters", {}))
         or _limits(config, tuned)
     )
     if message:
@@ -64,12 +68,28 @@ def _objective(config: Mapping[str, Any], definition: Mapping[str, Any]) -> str:
     return ""
 
 
-def _strategy(config: Mapping[str, Any]) -> str:
+def _strategy(config: Mapping[str, Any], static: Mapping[str, str]) -> str:
     is_hyperband = config["Strategy"] == "Hyperband"
     if is_hyperband and config.get("TrainingJobEarlyStoppingType", "Off") != "Off":
         return "TrainingJobEarlyStoppingType must be Off for the Hyperband strategy."
     if "StrategyConfig" in config and not is_hyperband:
         return "StrategyConfig can only be used with the Hyperband strategy."
+    return _resources(config, static) if is_hyperband else ""
+
+
+def _resources(config: Mapping[str, Any], static: Mapping[str, str]) -> str:
+    """Check what Hyperband counts; without MaxResource it is a hyper-parameter of a usual name."""
+    resources = config.get("StrategyConfig", {}).get("HyperbandStrategyConfig", {})
+    most = resources.get("MaxResource") or next(
+        (int(text) for name in _EPOCHS if (text := static.get(name, "")).isdecimal()), None
+    )
+    if most is None:
+        return (
+            "Hyperband cannot infer MaxResource. Provide it in HyperbandStrategyConfig, or one of these static "
+            f"hyperparameters: {', '.join(_EPOCHS)}."
+        )
+    if not resources.get("MinResource", 1) <= most <= _MAX_RESOURCE:
+        return f"MaxResource must be between MinResource and {_MAX_RESOURCE}."
     return ""
 
 

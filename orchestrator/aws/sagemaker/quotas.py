@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ _SUFFIX = {
     Use.HOSTING: "for endpoint usage",
     Use.TRANSFORM: "for transform job usage",
 }
+WARM_POOL = "for training warm pool usage"
 
 
 def quota_name(instance_type: str, use: Use, *, spot: bool = False) -> str:
@@ -93,6 +94,21 @@ class SageMakerQuotaIncrease:
     is_existing: bool = False
 
 
+def query_training(
+    clients: Clients, instance_type: str, count: int, *, spot: bool = False, keeps: bool = False
+) -> list[SageMakerQuota]:
+    """Return the quotas of training instances that a job needs, as far as AWS answers in time.
+
+    :param keeps: True if the instances are kept for another job, for which there is a quota of its own.
+    """
+    names = [quota_name(instance_type, Use.TRAINING, spot=spot)]
+    names += [f"{instance_type} {WARM_POOL}"] if keeps else []
+    try:
+        return find_all(clients, dict.fromkeys(names, count))
+    except StratusError:  # as for query()
+        return [SageMakerQuota(name, count) for name in names]
+
+
 def query(
     clients: Clients, instance_type: str, count: int, use: Use, *, spot: bool = False, in_use: int = 0
 ) -> SageMakerQuota:
@@ -113,14 +129,28 @@ def find(clients: Clients, name: str, needed: int, *, in_use: int = 0) -> SageMa
 
     :raises StratusError: AWS refuses the lookup, or does not answer.
     """
+    (quota,) = find_all(clients, {name: needed})
+    return replace(quota, in_use=in_use)
+
+
+def find_all(clients: Clients, needed: Mapping[str, int]) -> list[SageMakerQuota]:
+    """Return quotas by their names, from one pass through all of them.
+
+    :param needed: name -> number of instances.
+    :raises StratusError: AWS refuses the lookup, or does not answer.
+    """
+    quotas = {name: SageMakerQuota(name, count) for name, count in needed.items()}
     with clients.translate_errors("looking up the quotas of SageMaker"):
         # An account whose limit was never changed may have no value of its own.
         applied = _service_quotas(clients).get_paginator("list_service_quotas")
         defaults = _service_quotas(clients).get_paginator("list_aws_default_service_quotas")
-        for quota in chain(_quotas(clients, applied), _quotas(clients, defaults)):
-            if quota["QuotaName"] == name:
-                return SageMakerQuota(name, needed, quota["QuotaCode"], math.floor(quota["Value"]), in_use)
-    return SageMakerQuota(name, needed, in_use=in_use)
+        for item in chain(_quotas(clients, applied), _quotas(clients, defaults)):
+            name = item["QuotaName"]
+            if name in quotas and not quotas[name].code:
+                quotas[name] = replace(quotas[name], code=item["QuotaCode"], limit=math.floor(item["Value"]))
+                if all(quota.code for quota in quotas.values()):
+                    break
+    return list(quotas.values())
 
 
 def request_increase(clients: Clients, quota: SageMakerQuota) -> SageMakerQuotaIncrease:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.aws import errors
 from orchestrator.aws.managed.resources import ManagedResource
-from orchestrator.aws.sagemaker import training
+from orchestrator.aws.sagemaker import ownership, training
 from orchestrator.aws.sagemaker.ownership import TagMemo
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.identity import ClusterId
 
 ENDED = ("Completed", "Failed", "Stopped", "DeleteFailed")
+_RUN = re.compile(r"-(\d{6})(\d{6})([a-z0-9]{3})$")
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class TuningJob:
 
     :param best: name of its best training job; empty before there is one.
     :param created_at: None if SageMaker did not tell.
+    :param jobs: number of training jobs, at most; 0 if it has no such limit.
     """
 
     name: str
@@ -56,6 +59,8 @@ class TuningJob:
     best: str = ""
     reason: str = ""
     created_at: datetime | None = None
+    ended_at: datetime | None = None
+    jobs: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -63,12 +68,18 @@ class TuningJob:
         return self.status in ENDED
 
 
-def job_name(own: ClusterId, now: datetime, run_id: str) -> str:
-    """Return the name of a tuning job, which has 32 characters at most.
+def job_name(own: ClusterId, run_id: str) -> str:
+    """Return the name of a run's tuning job, which has 32 characters at most, and tells the run's id.
 
-    :param run_id: its last characters tell apart two of the same second.
+    :param run_id: ``20261122-160142-3f9``.
     """
-    return f"{training.short_name_prefix(own.cluster)}{now:%y%m%d%H%M%S}{run_id[-3:]}"
+    return training.short_name_prefix(own.cluster) + run_id[2:].replace("-", "")
+
+
+def run_id_of(name: str) -> str:
+    """Return the id of a tuning job's run; empty if the name has none."""
+    match = _RUN.search(name)
+    return f"20{match[1]}-{match[2]}-{match[3]}" if match else ""
 
 
 def create(clients: Clients, request: Mapping[str, Any]) -> str:
@@ -95,6 +106,7 @@ def find(clients: Clients, name: str) -> TuningJob | None:
             if errors.code_of(error) != "ResourceNotFound":
                 raise
             return None
+    limits = response.get("HyperParameterTuningJobConfig", {}).get("ResourceLimits", {})
     return TuningJob(
         name,
         response["HyperParameterTuningJobArn"],
@@ -102,7 +114,35 @@ def find(clients: Clients, name: str) -> TuningJob | None:
         (response.get("BestTrainingJob") or {}).get("TrainingJobName", ""),
         response.get("FailureReason", ""),
         response.get("CreationTime"),
+        response.get("HyperParameterTuningEndTime"),
+        limits.get("MaxNumberOfTrainingJobs", 0),
     )
+
+
+def names(clients: Clients, own: ClusterId) -> list[str]:
+    """Return the names of a cluster's tuning jobs of the last four weeks, newest first.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    since = clients.clock.now() - timedelta(days=training.LISTED_DAYS)
+    listed = _summaries(clients, own, CreationTimeAfter=since, SortBy="CreationTime", SortOrder="Descending")
+    return [
+        item["HyperParameterTuningJobName"]
+        for item in listed
+        if own.matches(ownership.tags(clients, item["HyperParameterTuningJobArn"]))
+    ]
+
+
+def _summaries(clients: Clients, own: ClusterId, **options: Any) -> list[dict[str, Any]]:
+    """Return the tuning jobs with the beginning of a cluster's names, which other clusters may share."""
+    with clients.translate_errors("listing tuning jobs"):
+        pages = clients.service("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
+        prefix = training.short_name_prefix(own.cluster)
+        return [
+            summary
+            for page in pages.paginate(NameContains=prefix, **options)
+            for summary in page["HyperParameterTuningJobSummaries"]
+        ]
 
 
 def children(clients: Clients, name: str) -> list[TuningChild]:
@@ -158,13 +198,7 @@ class TuningJobs:
     def find(self) -> Sequence[ManagedResource]:
         """Return the tuning jobs that start training jobs, or wait for their end."""
         own = self.cluster_id()
-        with self.clients.translate_errors("listing tuning jobs"):
-            pages = self.clients.service("sagemaker").get_paginator("list_hyper_parameter_tuning_jobs")
-            listed = [
-                summary
-                for page in pages.paginate(NameContains=training.short_name_prefix(own.cluster))
-                for summary in page["HyperParameterTuningJobSummaries"]
-            ]
+        listed = _summaries(self.clients, own)
         return [
             ManagedResource(
                 kind=self.label,

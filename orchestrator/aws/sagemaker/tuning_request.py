@@ -17,6 +17,8 @@ from orchestrator.core.next_step import NextStep
 STRATEGIES = ("Bayesian", "Random", "Grid", "Hyperband")
 SCALINGS = {"": "Auto", "log": "Logarithmic", "linear": "Linear", "reverse-log": "ReverseLogarithmic"}
 MAX_NAME = 32
+EPOCHS = ("epochs", "num_epochs", "n_epochs", "numepochs", "n-epochs")
+MAX_EPOCHS = 20_000
 _EXAMPLE = NextStep("Tune", "JOB", ranges="lr=0.001:0.1:log layers=1:4 optimizer=adam,sgd", objective="minimize loss")
 
 
@@ -93,8 +95,8 @@ class TuningRequest:
             ),
             f"jobs = {self.jobs}: at least 1 is needed": self.strategy != "Grid" and self.jobs < 1,
             f"parallel = {self.parallel} is more than jobs = {self.count}": self.parallel > self.count,
-            "strategy = Hyperband needs epochs among the fixed hyper-parameters: it ends jobs after some of them": (
-                self.strategy == "Hyperband" and not {"epochs", "num_epochs"} & self.training.hyperparameters.keys()
+            "strategy = Hyperband ends jobs after some of their epochs: epochs = 2 or more in [hyperparameters]": (
+                self.strategy == "Hyperband" and self._epochs < 2
             ),
         }
         for rule, is_broken in rules.items():
@@ -110,6 +112,13 @@ class TuningRequest:
     def count(self) -> int:
         """Number of training jobs."""
         return self.jobs or self.combinations
+
+    @property
+    def _epochs(self) -> int:
+        """Epochs of each training job, which are fixed; 0 if there is no such hyper-parameter."""
+        tuned = {item.name for item in self.ranges}
+        fixed = {name: value for name, value in self.training.hyperparameters.items() if name not in tuned}
+        return next((int(fixed[name]) for name in EPOCHS if _is_integer(fixed.get(name, ""))), 0)
 
     @property
     def _numbers(self) -> list[str]:
@@ -129,6 +138,11 @@ class TuningRequest:
             # Hyperband ends jobs by itself, and excludes the other way of doing so.
             "TrainingJobEarlyStoppingType": "Off",
         }
+        if self.strategy == "Hyperband":
+            # Otherwise SageMaker guesses the most epochs, and refuses the request if it cannot.
+            config["StrategyConfig"] = {
+                "HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": min(self._epochs, MAX_EPOCHS)}
+            }
         return {
             "HyperParameterTuningJobName": self.name,
             "HyperParameterTuningJobConfig": config,

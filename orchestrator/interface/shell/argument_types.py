@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep, Text
 from orchestrator.interface.verbs.base import Verb
-from orchestrator.interface.verbs.parameters import VerbParameter
+from orchestrator.interface.verbs.parameters import VerbParameter, whole_number
 
 VALUE_SHOWN = 60
 
@@ -35,6 +35,8 @@ def check(verb: Verb, bound: inspect.BoundArguments) -> None:
                 )
             if bool in parameter.types:
                 raise UsageError(f"{parameter.name} = {shown} is neither True nor False", fix=_explains(verb))
+            if parameter.parse is whole_number:
+                raise UsageError(f"{parameter.name} = {shown} is not a whole number", fix=_explains(verb))
 
 
 def _values(verb: Verb, bound: inspect.BoundArguments) -> Iterator[tuple[VerbParameter, object]]:

@@ -37,10 +37,14 @@ FETCH = NextStep("FetchResults")
 
 
 def outcome_exit_code(outcome: object, options: dict[str, Any]) -> int:
-    """Return 0 for a run that ended well or was to be left, else the code of Ctrl-C."""
+    """Return 0 for a run, or a tuning job, that ended well or was to be left, else the code of Ctrl-C."""
     from orchestrator.jobs.runs import RunResult
 
-    return 0 if options.get("detach") or isinstance(outcome, RunResult) else INTERRUPTED
+    return 0 if options.get("detach") or isinstance(outcome, RunResult | list) else INTERRUPTED
+
+
+def _attached_document(outcome: object) -> object:
+    return {"trials": outcome} if isinstance(outcome, list) else outcome
 
 
 @GROUP.verb(
@@ -159,16 +163,21 @@ def run_job(
     "Attach",
     "attach",
     exit_code=outcome_exit_code,
+    document=_attached_document,
     examples=(NextStep("Attach", "k3"),),
     next_steps=(FETCH,),
 )
-def attach(workspace: Workspace, run: RunId = "") -> RunResult | RunHandle | CancelReport | None:
+def attach(workspace: Workspace, run: RunId = "") -> object:
     """Reconnect to a run and show it from its beginning.
 
     From any computer.
 
     run  its id, or the end of it (default: the newest).
     """
+    if tuning_run := workspace.session().tuning_runs.find(run):
+        from orchestrator.interface.verbs.sagemaker import tuning
+
+        return tuning.attach(workspace, tuning_run)
     return watch(workspace, run, LogPrinter(workspace.console, progress=run_progress(workspace)))
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.core import json_file
+from orchestrator.core.errors import UsageError
 from orchestrator.jobs.record import FILE
 from orchestrator.jobs.runs import RUN_ID
 
-KEY = "training_job"
+KEY, TUNING_KEY = "training_job", "tuning_job"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class TrainingRecord:
 
     :param roles: container -> roles it has in the run; empty if unknown.
     :param state: as when it was fetched; empty before that.
+    :param tuning: name of the tuning job whose best training job it is; empty for none.
     """
 
     run_id: str
@@ -27,11 +29,21 @@ class TrainingRecord:
     job: str = ""
     roles: Mapping[str, tuple[str, ...]] | None = None
     state: str = ""
+    tuning: str = ""
 
     @property
     def main_hosts(self) -> tuple[str, ...]:
         """Containers with a main task."""
         return tuple(host for host, roles in (self.roles or {}).items() if "main" in roles)
+
+
+@dataclass(frozen=True)
+class TuningRecord:
+    """A run that is a tuning job, as its record has it."""
+
+    run_id: str
+    name: str
+    job: str = ""
 
 
 def run_ids(runs_folder: Path, id_suffix: str = "") -> list[str]:
@@ -53,15 +65,51 @@ def load(runs_folder: Path, run_id: str) -> TrainingRecord | None:
         host, _, role = str(task).rpartition(" ")
         roles[host] = (*roles.get(host, ()), role)
     state = str(facts.get("state", "")) if facts.get("fetched") else ""
-    return TrainingRecord(run_id, named["name"], str(facts.get("job", "")), roles, state)
+    tuning = load_tuning(runs_folder, run_id)
+    return TrainingRecord(run_id, named["name"], str(facts.get("job", "")), roles, state, tuning.name if tuning else "")
 
 
-def note(folder: Path, **facts: Any) -> None:
-    """Add facts of the training job to the record of a run."""
+def load_tuning(runs_folder: Path, run_id: str) -> TuningRecord | None:
+    """Return the record of a tuning job; None if the run is none, or has no record here."""
+    facts = json_file.load(runs_folder / run_id, FILE)
+    named = facts.get(TUNING_KEY)
+    if not isinstance(named, dict) or not isinstance(named.get("name"), str):
+        return None
+    return TuningRecord(run_id, named["name"], str(facts.get("job", "")))
+
+
+def find(runs_folder: Path, run_id: str, is_own: Callable[[str], bool], listed: Callable[[], Sequence[str]]) -> str:
+    """Return the id of a run of one kind; empty if it has none of that id.
+
+    :param run_id: its id, or the end of it; empty for the newest run of this computer, if that is one of the kind.
+    :param is_own: returns True for the id of a recorded run of the kind.
+    :param listed: returns the ids that the service itself knows; called if this computer has no record of the run.
+    :raises UsageError: several runs of the kind match.
+    """
+    known = run_ids(runs_folder, run_id)
+    if known and not run_id:
+        known = known[-1:]
+    matches = [name for name in known if is_own(name)]
+    if run_id in matches:
+        return run_id
+    if len(matches) > 1 and len(matches) == len(known):
+        raise UsageError(f"{run_id!r} matches several runs: {', '.join(matches)}")
+    if known or not run_id:
+        return matches[0] if len(known) == 1 and matches else ""
+    # Of a run that was started from another computer this one has no record.
+    others = [name for name in listed() if name.endswith(run_id)]
+    return others[0] if len(others) == 1 else ""
+
+
+def note(folder: Path, *, key: str = KEY, **facts: Any) -> None:
+    """Add facts of the training job to the record of a run.
+
+    :param key: of the part of the record: `TUNING_KEY` for facts of its tuning job.
+    """
     present = json_file.load(folder, FILE)
-    named = present.get(KEY)
+    named = present.get(key)
     merged = {**(named if isinstance(named, dict) else {}), **facts}
-    json_file.save(folder, FILE, {**present, KEY: merged})
+    json_file.save(folder, FILE, {**present, key: merged})
 
 
 def note_timings(folder: Path, timings: Mapping[str, float]) -> None:

@@ -65,22 +65,12 @@ class TrainingRuns:
 
     def find(self, run_id: str) -> str:
         """Return the id of a training job's run; see `ManagedRuns.find`."""
-        known = records.run_ids(self.runs_folder, run_id)
-        if known and not run_id:
-            known = known[-1:]
-        matches = [name for name in known if records.load(self.runs_folder, name)]
-        if run_id in matches:
-            return run_id
-        if len(matches) > 1 and len(matches) == len(known):
-            raise UsageError(f"{run_id!r} matches several runs: {', '.join(matches)}")
-        if known or not run_id or not self.is_used():
-            return matches[0] if len(known) == 1 and matches else ""
-        # Of a run that was started from another computer this one has no record.
-        listed = [name for name in self._names() if name.endswith(run_id)]
-        return listed[0] if len(listed) == 1 else ""
+        return records.find(self.runs_folder, run_id, lambda name: _is_training(self.runs_folder, name), self._names)
 
     def _names(self) -> list[str]:
-        """Return the ids of the cluster's training jobs of the last four weeks."""
+        """Return the ids of the cluster's training jobs of the last four weeks; none if SageMaker is not used."""
+        if not self.is_used():
+            return []
         prefix = training.name_prefix(self.context.cluster_id.cluster)
         names = training.names(self.clients, prefix)
         ids = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
@@ -89,8 +79,8 @@ class TrainingRuns:
     def runs(self) -> list[RunSummary]:
         """Return the runs that are training jobs, oldest first."""
         known = [records.load(self.runs_folder, run_id) for run_id in records.run_ids(self.runs_folder)]
-        local = {item.run_id: item for item in known if item is not None}
-        others = [run_id for run_id in self._names()[:LISTED] if run_id not in local] if self.is_used() else []
+        local = {item.run_id: item for item in known if item is not None and not item.tuning}
+        others = [run_id for run_id in self._names()[:LISTED] if run_id not in local]
         ids = sorted([*list(local)[-LISTED:], *others])
         calls = [partial(self._run_of, local.get(run_id) or self._unrecorded(run_id)) for run_id in ids]
         runs: list[Run | None] = self.clients.in_parallel(*calls) if calls else []
@@ -342,6 +332,11 @@ class TrainingRuns:
     def _per_hour(self, job: TrainingJob) -> Decimal | None:
         price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING)
         return price.usd * job.count if price else None
+
+
+def _is_training(runs_folder: Path, run_id: str) -> bool:
+    item = records.load(runs_folder, run_id)
+    return item is not None and not item.tuning
 
 
 def _last_lines(logs: Path, hosts: Iterable[str]) -> list[str]:

@@ -60,7 +60,7 @@ from orchestrator.services.machines.baked_images import (
     ImageList,
     ListedImage,
 )
-from orchestrator.services.managed.tuning import TuningTrial
+from orchestrator.services.managed.tuning_runs import TuningTrial
 from orchestrator.services.notebooks import NotebookPage, NotebookStop
 from orchestrator.services.roles import RolePlan
 from orchestrator.services.ssh_config import SshConfigReport

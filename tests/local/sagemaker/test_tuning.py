@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.errors import StratusError
-from orchestrator.services.managed.tuning import TuningChoices, TuningTrial, planned_values
+from orchestrator.services.managed.tuning import TuningChoices, planned_values
+from orchestrator.services.managed.tuning_runs import TuningTrial
 from orchestrator.services.sagemaker import TrainingChoices
 from tests.support.localcloud.training_project import prepare
 from tests.support.project import Project
@@ -48,10 +49,15 @@ def test_six_jobs_with_a_failure_have_a_best_run_and_their_costs_add_up(cloud: d
     with project.session() as session:
         choices = TrainingChoices(job, hyperparameters=planned_values(GRID.ranges))
         plan = session.tuning.plan(session.sagemaker.plan(choices), GRID)
-        session.tuning.start(plan)
+        run_id = session.tuning.start(plan)
         during = session.cluster.status().managed.resources
-        outcome = session.tuning.watch(plan, ended.append)
+        outcome = session.tuning_runs.watch(run_id, ended.append)
         assert outcome.run_id, [(trial.hyperparameters, trial.reason) for trial in outcome.trials]
+        with project.session("other computer") as other:
+            assert other.tuning_runs.find(run_id) == run_id
+            assert [run.state for run in other.runs.runs() if run.run_id == run_id] == ["done"]
+            failures = list(other.runs.logs(run_id, host="006"))
+            assert other.runs.fetch(run_id).metrics == {"loss": 0.1}
         record = session.runs.fetch(outcome.run_id)
         after = session.cluster.terminate()
 
@@ -59,7 +65,8 @@ def test_six_jobs_with_a_failure_have_a_best_run_and_their_costs_add_up(cloud: d
     assert (outcome.state, len(outcome.trials), len(ended)) == ("Completed", 6, 6)
     (failed,) = [trial for trial in outcome.trials if trial.state == "Failed"]
     assert failed.hyperparameters == {"lr": "0.3", "batch": "2"}
-    assert "no convergence" in failed.reason or "exit code" in failed.reason
+    assert failed.reason == "no convergence"
+    assert failures == [("006", "no convergence")]
     (best,) = [trial for trial in outcome.trials if trial.is_best]
     assert (best.value, best.hyperparameters) == (0.1, {"lr": "0.1", "batch": "1"})
     assert record.metrics == {"loss": 0.1}
@@ -74,10 +81,10 @@ def test_terminating_ends_a_tuning_job_and_its_training_jobs(cloud: dict[str, st
     job = project.job(JOB, work__py="import time; time.sleep(600)")
     with project.session() as session:
         plan = session.tuning.plan(session.sagemaker.plan(TrainingChoices(job)), GRID)
-        session.tuning.start(plan)
+        run_id = session.tuning.start(plan)
     with project.session() as session:
         assert session.cluster.terminate().remaining == ()
-        outcome = session.tuning.watch(plan, lambda _: None)
+        outcome = session.tuning_runs.watch(run_id, lambda _: None)
         assert session.cluster.status().managed.resources == ()
 
     assert outcome.state == "Stopped"
@@ -109,6 +116,7 @@ def test_terminating_ends_a_tuning_job_and_its_training_jobs(cloud: dict[str, st
         (TuningChoices("lr=1,2", "minimize loss", 4, 0), "MaxParallelTrainingJobs"),
         (TuningChoices("lr=1,2", "minimize loss", 4, 2, "Anneal"), "strategy = Anneal is none of Bayesian"),
         (TuningChoices("lr=1:2", "minimize loss", 400, 30), "quota too small"),
+        (TuningChoices("lr=1:2 epochs=1:9", "minimize loss", 4, 2, "Hyperband"), "epochs = 2 or more"),
     ],
 )
 def test_a_rule_that_is_broken_is_named_in_one_line(simulate: Simulate, choices: TuningChoices, message: str) -> None:

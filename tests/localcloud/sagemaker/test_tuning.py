@@ -118,6 +118,10 @@ def test_a_stopped_tuning_job_stops_its_children(lab: TrainingLab) -> None:
             {"HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "other"}},
             "The objective metric other is not one of the MetricDefinitions: ['loss']",
         ),
+        (
+            {"Strategy": "Hyperband", "ResourceLimits": {"MaxParallelTrainingJobs": 1, "MaxNumberOfTrainingJobs": 2}},
+            "Hyperband cannot infer MaxResource.",
+        ),
         ({"Strategy": "Guess"}, "Member must satisfy enum value set: [Bayesian, Random, Hyperband, Grid]"),
     ],
 )

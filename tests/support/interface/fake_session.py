@@ -327,6 +327,14 @@ class FakeWaterfalls:
         return Waterfall(run_id or RUN, "cloud_retrieval", (HostPhases("ml-0", {"pending": 2.0, "job": 61.0}),))
 
 
+class FakeTuningRuns:
+    """No run is a tuning job."""
+
+    def find(self, run_id: str) -> str:
+        """Return the id of none."""
+        return ""
+
+
 class FakeSession:
     """A session of these services; opened as :class:`orchestrator.session.Session` is."""
 
@@ -334,6 +342,7 @@ class FakeSession:
         state = FakeState(settings, home, runs, on_event)
         self.cluster = FakeCluster(state)
         self.jobs = self.runs = FakeJobs(state)
+        self.tuning_runs = FakeTuningRuns()
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)
         self.storage = FakeStorage()

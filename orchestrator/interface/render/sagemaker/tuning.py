@@ -9,7 +9,8 @@ from orchestrator.core.next_step import Text
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
 from orchestrator.interface.render.styles import Styled, line
-from orchestrator.services.managed.tuning import TuningOutcome, TuningPlan, TuningTrial
+from orchestrator.services.managed.tuning import TuningPlan
+from orchestrator.services.managed.tuning_runs import TuningOutcome, TuningTrial
 
 
 def plan_lines(plan: TuningPlan) -> Lines:
@@ -37,9 +38,18 @@ def _heading(word: str) -> str:
     return Styled(f"  {word:<6} ", "heading")
 
 
+def started(plan: TuningPlan) -> Lines:
+    """Return the names of a tuning job that was started."""
+    return [line(f"  {plan.request.name}   run {plan.definition.run_id}")]
+
+
+# Widths of the columns while training jobs end one by one.
+_WIDEST = ["000", "Completed", "-0.1234567", "<$0.01", ""]
+
+
 def trial_line(trial: TuningTrial) -> Text:
     """Return a training job that has ended, in a line."""
-    return units.columns([_cells(trial)])[0]
+    return units.columns([_WIDEST, _cells(trial)])[1]
 
 
 def _cells(trial: TuningTrial) -> list[str]:

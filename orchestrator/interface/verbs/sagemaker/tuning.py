@@ -22,7 +22,7 @@ from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParame
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
-    from orchestrator.services.managed.tuning import TuningOutcome, TuningPlan, TuningTrial
+    from orchestrator.services.managed.tuning_runs import TuningOutcome, TuningTrial
 
 GROUP = VerbGroup("SageMaker: tuning")
 
@@ -63,8 +63,9 @@ def tune(
 ) -> Sequence[TuningTrial] | None:
     """Tune the job's hyper-parameters on SageMaker.
 
-    Starts training jobs with different values, prints each one's objective when it ends, and fetches the best run. The
-    image needs the command train: PushImage builds one. At the prompt, Tune(...).to_pandas() is a table.
+    Starts training jobs with different values, prints each one's objective when it ends, and fetches the best run.
+    Attach, Logs, CancelJob and FetchResults take its id as any run's. The image needs the command train: PushImage
+    builds one. At the prompt, Tune(...).to_pandas() is a table.
 
     job            folder of a job (default: [job] run in the config file).
     ranges         "lr=0.001:0.1:log layers=1:4 optimizer=adam,sgd": bounds or values of each hyper-parameter; at the
@@ -72,7 +73,8 @@ def tune(
     objective      "minimize loss" or "maximize accuracy": a metric of [metrics] in job.ini.
     jobs           how many training jobs; 0 for all combinations of a grid.
     parallel       how many of them at the same time.
-    strategy       Bayesian, Random, Grid (values only) or Hyperband.
+    strategy       Bayesian, Random, Grid (values only), or Hyperband (the job prints the objective after each epoch,
+                   and has epochs among its hyper-parameters).
     count          instances of each training job (default: [sagemaker] training_instances).
     instance_type  their type (default: [sagemaker] training_instance_type).
     spot           on spot instances.
@@ -92,16 +94,29 @@ def tune(
     )
     plan = session.tuning.plan(definition, TuningChoices(ranges, objective, jobs, parallel, strategy))
     workspace.console.print(tuning.plan_lines(plan))
-    again = NextStep("Tune", *([job] if job else []), ranges=ranges, objective=objective, yes=True)
+    chosen = {"jobs": (jobs, 20), "parallel": (parallel, 4), "strategy": (strategy, "Bayesian"), "count": (count, None)}
+    chosen |= {"instance_type": (instance_type, ""), "spot": (spot, False)}
+    options = {name: value for name, (value, default) in chosen.items() if value != default}
+    again = NextStep("Tune", *([job] if job else []), ranges=ranges, objective=objective, **options, yes=True)
     confirm(workspace, Confirmation("Tune?", again, "Nothing was started."), yes=yes)
-    with interruptible(workspace, "It may have started.", NextStep("Status") + "  shows it"):
-        session.tuning.start(plan)
-    outcome = _watch(workspace, plan)
+    with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
+        run_id = session.tuning.start(plan)
+    workspace.console.print(tuning.started(plan))
+    return attach(workspace, run_id)
+
+
+def attach(workspace: Workspace, run_id: str) -> Sequence[TuningTrial] | None:
+    """Show a tuning job until it ends, or is left or stopped after Ctrl-C; fetch its best run.
+
+    :param run_id: its full id.
+    """
+    outcome = _watch(workspace, run_id)
     return None if outcome is None else _finish(workspace, outcome)
 
 
-def _watch(workspace: Workspace, plan: TuningPlan) -> TuningOutcome | None:
+def _watch(workspace: Workspace, run_id: str) -> TuningOutcome | None:
     """Print each training job that ends, until all have; None if the tuning job was left."""
+    from orchestrator.interface.render import runs
     from orchestrator.interface.render.sagemaker import tuning
 
     session, told = workspace.session(), set[str]()
@@ -114,17 +129,16 @@ def _watch(workspace: Workspace, plan: TuningPlan) -> TuningOutcome | None:
     while True:
         try:
             with workspace.progress.shown():
-                return session.tuning.watch(plan, print_trial)
+                return session.tuning_runs.watch(run_id, print_trial)
         except KeyboardInterrupt:
             pass
         # Outside the except clause: errors of what follows would otherwise carry the Ctrl-C as their context.
         answer = ask_after_interrupt(workspace.console)
         if answer == "c":
-            session.tuning.stop(plan)
+            # The table of what has ended comes after it.
+            session.runs.cancel(run_id)
         if answer == "l":
-            workspace.console.print(
-                f"  {plan.request.name} continues on SageMaker; " + NextStep("Status") + "  shows it"
-            )
+            workspace.console.print(runs.left_running(run_id.rsplit("-", 1)[-1]))
             if not workspace.console.is_interactive:
                 raise Interrupted
             return None
@@ -134,11 +148,12 @@ def _finish(workspace: Workspace, outcome: TuningOutcome) -> Sequence[TuningTria
     from orchestrator.interface.render.sagemaker import tuning
 
     show(workspace, list(outcome.trials), tuning.table(outcome))
-    if outcome.run_id:
+    if outcome.has_best:
         record = workspace.session().runs.fetch(outcome.run_id)
         show(workspace, record)
         # Belongs to the JSON document: that of the trials.
         workspace.last_answer = list(outcome.trials)
     if outcome.state == "Failed":
-        raise StratusError(f"{outcome.name} failed: {outcome.reason}")
+        fix = NextStep("Logs", outcome.run_id.rsplit("-", 1)[-1]) + "  shows the lines of its training jobs"
+        raise StratusError(f"failed: {outcome.reason}", where=outcome.name, fix=fix)
     return list(outcome.trials)

@@ -1,0 +1,256 @@
+"""Use cases on tuning jobs as runs: watch, list, cancel, keep the best training job and fetch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.aws.managed.log import ManagedLog
+from orchestrator.aws.sagemaker import training, tuning
+from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
+from orchestrator.aws.sagemaker.tuning import TuningChild, TuningJob
+from orchestrator.aws.sagemaker.uses import Use
+from orchestrator.cluster.context import ClusterContext
+from orchestrator.core import cost
+from orchestrator.core.clock import Backoff
+from orchestrator.core.errors import HostError, JobFailed, StratusError, UsageError
+from orchestrator.core.next_step import NextStep
+from orchestrator.jobs import record
+from orchestrator.jobs.managed import records
+from orchestrator.jobs.managed.records import TUNING_KEY, TuningRecord
+from orchestrator.jobs.record import RunRecord
+from orchestrator.jobs.runner import CancelReport
+from orchestrator.jobs.runs import RunResult, RunSummary
+from orchestrator.services.managed import training_states as states
+from orchestrator.services.managed.training_runs import LISTED, STOP_TIMEOUT_S, TrainingRuns
+
+POLL = Backoff(first_s=0.2, longest_s=5.0, growth=1.3)
+WATCH_TIMEOUT_S = 29 * 86400.0
+"""A tuning job runs for 28 days at most, as AWS's quotas of tuning have it."""
+
+_STATES = {"Completed": "done", "Failed": "failed", "Stopped": "cancelled"}
+
+
+@dataclass(frozen=True)
+class TuningTrial:
+    """One training job of a tuning job, and what it cost.
+
+    :param value: of the objective; None without one.
+    :param usd: None if the price, or the billed time, is unknown.
+    :param reason: of a failure, in a line.
+    :param is_best: True for the best of all.
+    """
+
+    name: str
+    state: str
+    value: float | None
+    hyperparameters: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    usd: Decimal | None = None
+    reason: str = ""
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class TuningOutcome:
+    """A tuning job and its training jobs.
+
+    :param state: as SageMaker names it: InProgress, Completed, Failed, Stopping, Stopped.
+    :param run_id: under which the best run is kept.
+    :param has_best: False if no training job has the objective.
+    """
+
+    name: str
+    state: str
+    trials: tuple[TuningTrial, ...]
+    reason: str = ""
+    run_id: str = ""
+    has_best: bool = False
+
+    @property
+    def usd(self) -> Decimal | None:
+        """USD of all training jobs; None if one is unknown."""
+        return cost.total(trial.usd for trial in self.trials)
+
+
+class UsedService(Protocol):
+    """A service that this computer, or the settings, may not use at all."""
+
+    @property
+    def is_used(self) -> bool:
+        """True if it is asked."""
+        ...
+
+
+def create(context: ClusterContext, log: ManagedLog, runs_folder: Path, sagemaker: UsedService) -> TuningRuns:
+    """Return the tuning jobs of a session, with its training jobs."""
+    return TuningRuns(context, log, runs_folder, TrainingRuns(context, log, runs_folder, lambda: sagemaker.is_used))
+
+
+class TuningRuns:
+    """Runs that are tuning jobs; implements `jobs.managed.runs.ManagedRuns`.
+
+    :param best: runs that are training jobs: the best one of a tuning job is fetched as one.
+    """
+
+    def __init__(self, context: ClusterContext, log: ManagedLog, runs_folder: Path, best: TrainingRuns) -> None:
+        self.context = context
+        self.clients = context.clients
+        self.clock = context.clock
+        self.log = log
+        self.runs_folder = runs_folder
+        self.best = best
+
+    def find(self, run_id: str) -> str:
+        """Return the id of a tuning job's run; see `ManagedRuns.find`."""
+        return records.find(
+            self.runs_folder,
+            run_id,
+            lambda name: records.load_tuning(self.runs_folder, name) is not None,
+            lambda: list(self._listed()),
+        )
+
+    def _listed(self) -> dict[str, str]:
+        """Return run id -> name of the cluster's tuning jobs; none if SageMaker is not used."""
+        listed = tuning.names(self.clients, self.context.cluster_id) if self.best.is_used() else []
+        return {run_id: name for name in listed if (run_id := tuning.run_id_of(name))}
+
+    def _locate(self, run_id: str) -> tuple[TuningRecord, TuningJob]:
+        name = tuning.job_name(self.context.cluster_id, run_id)
+        item = records.load_tuning(self.runs_folder, run_id) or TuningRecord(run_id, name)
+        job = tuning.find(self.clients, item.name)
+        if job is None:
+            raise UsageError(f"SageMaker has no tuning job {item.name}", where=self.clients.region)
+        return item, job
+
+    def runs(self) -> list[RunSummary]:
+        """Return the runs that are tuning jobs, oldest first."""
+        recorded = [records.load_tuning(self.runs_folder, run_id) for run_id in records.run_ids(self.runs_folder)]
+        local = {item.run_id: item for item in recorded if item is not None}
+        others = {run_id: TuningRecord(run_id, name) for run_id, name in self._listed().items() if run_id not in local}
+        items = sorted([*list(local.values())[-LISTED:], *list(others.values())[:LISTED]], key=lambda item: item.run_id)
+        calls = [partial(self._summary, item) for item in items]
+        summaries: list[RunSummary | None] = self.clients.in_parallel(*calls) if calls else []
+        return [summary for summary in summaries if summary is not None]
+
+    def _summary(self, item: TuningRecord) -> RunSummary | None:
+        job = tuning.find(self.clients, item.name)
+        if job is None:
+            return None
+        seconds = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else None
+        hosts = (f"tuning: {job.jobs} jobs" if job.jobs else "tuning",)
+        return RunSummary(item.run_id, item.job or item.name, False, hosts, _state(job), job.created_at, seconds)
+
+    # -- watch
+
+    def watch(self, run_id: str, on_end: Callable[[TuningTrial], None]) -> TuningOutcome:
+        """Wait until a tuning job ends; the best training job gets a record, with which it can be fetched.
+
+        :param on_end: called with each training job that has ended, once.
+        :raises StratusError: SageMaker does not answer.
+        """
+        ended: dict[str, TuningTrial] = {}
+        for _ in self.clock.attempts(WATCH_TIMEOUT_S, POLL):
+            item, job = self._locate(run_id)
+            for child in tuning.children(self.clients, item.name):
+                if child.has_ended and child.name not in ended:
+                    ended[child.name] = self._trial(child)
+                    on_end(ended[child.name])
+            if job.has_ended:
+                self.log.record_ended_name(item.name)
+                return self._outcome(item, job, list(ended.values()))
+        raise StratusError(f"{run_id} has not ended in {WATCH_TIMEOUT_S / 86400:g} days")
+
+    def _trial(self, child: TuningChild) -> TuningTrial:
+        job = training.find(self.clients, child.name)
+        seconds = job.billable_s if job else None
+        price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING) if job else None
+        usd = cost.cost_for(price.usd * job.count, seconds) if job and price and seconds is not None else None
+        reason = states.last_line(child.reason or (job.reason if job else ""))
+        return TuningTrial(child.name, child.status, child.value, child.hyperparameters, seconds, usd, reason)
+
+    def _outcome(self, item: TuningRecord, job: TuningJob, trials: list[TuningTrial]) -> TuningOutcome:
+        marked = tuple(replace(trial, is_best=trial.name == job.best) for trial in trials)
+        outcome = TuningOutcome(job.name, job.status, marked, job.reason, item.run_id, bool(job.best))
+        self._record(item, job, outcome)
+        return outcome
+
+    def _record(self, item: TuningRecord, job: TuningJob, outcome: TuningOutcome) -> None:
+        folder = self.runs_folder / item.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        trials = [
+            {"name": trial.name, "state": trial.state, "value": trial.value, **trial.hyperparameters}
+            for trial in outcome.trials
+        ]
+        records.note(folder, key=TUNING_KEY, name=item.name, status=job.status, best=job.best, trials=trials)
+        records.note(folder, key=TUNING_KEY, usd=cost.decimals(outcome.usd), reason=job.reason)
+        if job.best:
+            records.note(folder, name=job.best)
+        record.note_end(folder, job.ended_at or self.clock.now())
+
+    # -- as any run
+
+    def follow(
+        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None]
+    ) -> RunResult:
+        """Pass on the lines of a tuning job's training jobs until it ends; see `ManagedRuns.follow`."""
+        item, job = self._locate(run_id)
+        on_hosts([])
+        for source, line in self.logs(run_id, host="", follow=True):
+            on_line(source, line)
+        outcome = self.watch(run_id, lambda _: None)
+        if outcome.state != "Completed":
+            raise JobFailed(outcome.reason or outcome.state, exit_status=None, where=item.name, run_id=run_id)
+        return RunResult(run_id, item.job or job.name, sum(trial.seconds or 0.0 for trial in outcome.trials))
+
+    def cancel(self, run_id: str) -> CancelReport:
+        """Stop a tuning job and its training jobs, and wait until they have ended."""
+        item, job = self._locate(run_id)
+        if job.has_ended:
+            return CancelReport(run_id, {}, {}, _state(job))
+        tuning.stop(self.clients, item.name)
+        for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
+            if self._locate(run_id)[1].has_ended:
+                self.log.record_ended_name(item.name)
+                return CancelReport(run_id, dict.fromkeys(self._names(item), 0), {})
+        error = HostError(f"has not ended after {STOP_TIMEOUT_S:.0f} s", where=item.name)
+        return CancelReport(run_id, {}, {item.name: error})
+
+    def _names(self, item: TuningRecord) -> list[str]:
+        return [child.name.removeprefix(f"{item.name}-") for child in tuning.children(self.clients, item.name)]
+
+    def fetch(self, run_id: str) -> RunRecord:
+        """Fetch the best training job so far."""
+        item, job = self._locate(run_id)
+        if not job.best:
+            fix = NextStep("Logs", run_id) + "  shows the lines of its training jobs"
+            raise UsageError("no training job has completed with the objective", where=item.name, fix=fix)
+        folder = self.runs_folder / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        records.note(folder, key=TUNING_KEY, name=item.name, status=job.status, best=job.best)
+        records.note(folder, name=job.best)
+        return self.best.fetch(run_id)
+
+    def logs(self, run_id: str, *, host: str, follow: bool) -> Iterator[tuple[str, str]]:
+        """Yield (training job, line): its number, and its container if it has several; see `ManagedRuns.logs`."""
+        item, job = self._locate(run_id)
+        reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}-")
+        for _ in self.clock.attempts(WATCH_TIMEOUT_S if follow else 0.0, POLL):
+            has_ended = job.has_ended
+            for stream, line in reader.read():
+                name, _, container = stream.partition("/")
+                number = name.partition("-")[0]
+                source = number if container == "algo-1" else f"{number}/{container}"
+                if host in ("", number, source):
+                    yield source, line
+            if has_ended:
+                return
+            job = self._locate(run_id)[1]
+
+
+def _state(job: TuningJob) -> str:
+    return _STATES.get(job.status, "running")
