@@ -50,7 +50,7 @@ class Channel:
 
     :param name: of its folder in ``/opt/ml/input/data``.
     :param url: prefix in S3, with a slash at its end unless it is one object.
-    :param mode: ``File`` or ``FastFile``.
+    :param mode: ``File``, ``FastFile`` or ``Pipe``.
     """
 
     name: str

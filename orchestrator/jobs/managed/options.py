@@ -27,7 +27,11 @@ class TrainingOptions:
     checkpoints: str = option(
         "", text(), "folder in the working directory that S3 keeps; empty: that of [job] checkpoints."
     )
-    input_mode: str = option("File", choice("File", "FastFile"), "File: data is copied; FastFile: read as it is used.")
+    input_mode: str = option(
+        "File",
+        choice("File", "FastFile", "Pipe"),
+        "File: data is copied; FastFile: read as it is used; Pipe: NAME_0, NAME_1 ... are pipes, one per epoch.",
+    )
     distribution: str = option(
         "replicated", choice("replicated", "sharded"), "sharded: each instance gets a part of the objects of the data."
     )

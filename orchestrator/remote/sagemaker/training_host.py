@@ -30,6 +30,7 @@ from training_files import RunError, fail, link, move_content, replace_placehold
 
 GRACE_S = 100.0  # SageMaker sends SIGKILL 120 s after SIGTERM; the results have to be moved as well
 POLL_S = 0.05
+PIPED_EPOCHS = 1000
 TAIL_LINES = 8
 
 
@@ -96,11 +97,18 @@ class Host:
             (self.folder / name).mkdir(exist_ok=True)
         # The job's files are for all users, as its program may start others.
         os.umask(0o022)
-        for channel, name in self.run["links"].items():
-            link(self.ml / "input/data" / channel, self.folder / "workdir" / name)
+        self.link_channels()
         addresses = resolve(self.run["hosts"])
         placeholders = {self.run["hosts"][name]: address for name, address in addresses.items()}
         replace_placeholders(self.folder, placeholders)
+
+    def link_channels(self) -> None:
+        """Link the channels into the working directory: folders, or pipes, which are made when an epoch begins."""
+        modes = json.loads((self.ml / "input/config/inputdataconfig.json").read_text())
+        for channel, name in self.run["links"].items():
+            is_piped = modes.get(channel, {}).get("TrainingInputMode") == "Pipe"
+            for ending in [f"_{epoch}" for epoch in range(PIPED_EPOCHS)] if is_piped else [""]:
+                link(self.ml / "input/data" / f"{channel}{ending}", self.folder / "workdir" / f"{name}{ending}")
 
     def set_environment(self) -> None:
         """Set the variables of all tasks: those of SageMaker's own toolkit among them, for programs that use them."""
