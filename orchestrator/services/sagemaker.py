@@ -107,7 +107,7 @@ class SageMakerService:
         job = self._job(choices)
         count = choices.count or settings.training_instances
         if count > MAX_INSTANCES:
-            raise UsageError(f"count = {count}: at most {MAX_INSTANCES} instances", where="TrainOnSageMaker")
+            raise UsageError(f"count = {count}: at most {MAX_INSTANCES}", where="TrainOnSageMaker")
         instance_type = choices.instance_type or settings.training_instance_type
         uses.check_instance_type(self.clients, instance_type, Use.TRAINING)
         layout = self._layout(job, count)

@@ -25,7 +25,7 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     "count-0": ({"count": 0}, "0 is not a number of VMs"),
     "count-text": ({"count": "two"}, "'two' is not a number of VMs"),
     "count-fraction": ({"count": 2.5}, "2.5 is not a number of VMs"),
-    "count-huge": ({"count": 100_000}, "count = 100000: at most 1000 instances"),
+    "count-huge": ({"count": 100_000}, "count = 100000: at most 1000"),
     "count-quota": ({"count": 30}, "is 20, 30 needed"),
     "type-retired": ({"instance_type": "ml.p3.2xlarge"}, "ml.p3.2xlarge is retired: "),
     "type-of-ec2": ({"instance_type": "m5.xlarge"}, "SageMaker's types begin with ml."),
