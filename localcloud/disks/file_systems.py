@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from moto.efs import urls as efs_urls
 from moto.efs.models import EFSBackend, efs_backends
+from moto.efs.responses import EFSResponse
 from moto.fsx import urls as fsx_urls
 from moto.fsx.models import FileSystem, FSxBackend, fsx_backends
 
@@ -34,11 +36,21 @@ def _after(environment: CloudEnvironment, pending: float, action: Callable[[], N
     environment.clock.after(pending * environment.durations.pending_s, run)
 
 
+class EfsApi(EFSResponse):
+    """moto's answers; any caller is permitted everything."""
+
+    def _authenticate_and_authorize_normal_action(self, resource: str = "*") -> None:
+        # moto computes another signature than botocore for calls of REST services with arguments in their paths.
+        del resource
+
+
 class Efs(EFSBackend):
     """EFS of one region. Every method is called with the cloud's lock held."""
 
     # moto looks for it beside the module of the class.
-    _url_module = efs_urls
+    _url_module = SimpleNamespace(
+        url_bases=efs_urls.url_bases, url_paths=dict.fromkeys(efs_urls.url_paths, EfsApi.dispatch)
+    )
 
     def __init__(self, region_name: str, account_id: str, *, environment: CloudEnvironment, disks: DiskFolders) -> None:
         super().__init__(region_name, account_id)

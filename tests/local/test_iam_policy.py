@@ -26,6 +26,8 @@ from orchestrator.core.errors import CloudRefused, StratusError
 from orchestrator.install import registry_login
 from orchestrator.session import Session
 from tests.support.aws.iam_policy import (
+    DISKS,
+    DISKS_POLICY,
     POLICY,
     SAGEMAKER,
     SAGEMAKER_POLICY,
@@ -73,6 +75,24 @@ ELSEWHERE_SAGEMAKER = {
     "s3:ListObjectsV2": "its permission is s3:ListBucket",
 }
 """The same for the policy for SageMaker."""
+
+
+ELSEWHERE_DISKS = {
+    "ec2:RunInstances": "its snapshots are named there",
+    "ec2:CreateTags": "called by orchestrator/aws/ec2",
+    **{
+        f"ec2:{action}": "EFS and FSx make it in the caller's name"
+        for action in (
+            "CreateNetworkInterface",
+            "DeleteNetworkInterface",
+            "DescribeNetworkInterfaces",
+            "DescribeVpcs",
+        )
+    },
+    "elasticfilesystem:TagResource": "EFS asks for it on CreateFileSystem with tags",
+    "fsx:TagResource": "FSx asks for it on CreateFileSystem with tags",
+}
+"""The same for the policy for disks."""
 
 
 def exercise_lifecycle(lab: Project) -> None:
@@ -287,7 +307,7 @@ def test_a_missing_permission_is_named_with_its_action(world: tuple[Project, Rec
 def test_the_page_on_security_names_every_action_with_its_reason() -> None:
     """The policy can be read without AWS's reference at hand."""
     page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
-    actions = Policy.load(POLICY, SAGEMAKER_POLICY).actions
+    actions = Policy.load(POLICY, SAGEMAKER_POLICY, DISKS_POLICY).actions
     unexplained = {action for action in actions if f"`{action}`" not in page}
 
     assert not unexplained, f"add a row to docs/security.md: {sorted(unexplained)}"
@@ -295,10 +315,20 @@ def test_the_page_on_security_names_every_action_with_its_reason() -> None:
 
 def test_the_policy_fits_the_way_in_which_the_pages_attach_it() -> None:
     """AWS counts no blanks: 6,144 characters for a managed policy, 2,048 for those inside of users."""
-    characters = [len("".join(path.read_text().split())) for path in (POLICY, SAGEMAKER_POLICY)]
+    characters = [len("".join(path.read_text().split())) for path in (POLICY, SAGEMAKER_POLICY, DISKS_POLICY)]
     pages = [(ROOT / "docs" / name).read_text() for name in ("security.md", "aws-account.md")]
     assert max(characters) <= 6144
     assert max(characters) <= 2048 or not any("put-user-policy" in page for page in pages)
+
+
+def test_the_policy_for_disks_allows_every_call_of_its_source_and_nothing_else() -> None:
+    """It is attached beside that for EC2, where the config has [volumes] to keep or [file_systems]."""
+    policy, calls = Policy.load(DISKS_POLICY).actions, callable_actions(DISKS)
+    missing = calls.keys() - policy - Policy.load().actions
+    unneeded = policy - calls.keys() - ELSEWHERE_DISKS.keys()
+
+    assert not missing, f"add to docs/iam-policy-disks.json: {sorted(missing)}"
+    assert not unneeded, f"no call of orchestrator/aws/disks needs {sorted(unneeded)}"
 
 
 def test_the_policy_for_sagemaker_allows_every_call_of_its_source_and_nothing_else() -> None:

@@ -110,7 +110,7 @@ class Project:
 
 def assert_safe_launch(params: dict[str, Any], **_: Any) -> None:
     """Check a RunInstances request: IMDSv2, an encrypted disk that is deleted with its instance, tags."""
-    metadata, (disk,) = params["MetadataOptions"], params["BlockDeviceMappings"]
+    metadata, disk = params["MetadataOptions"], params["BlockDeviceMappings"][0]
     assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["DeleteOnTermination"]) == (True, True)
     assert params["InstanceInitiatedShutdownBehavior"] == "terminate"

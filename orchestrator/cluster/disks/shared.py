@@ -23,8 +23,10 @@ def ensure(context: ClusterContext, plan: LaunchPlan) -> tuple[str, tuple[Mount,
     _record_volumes(context, plan)
     if not plan.file_systems:
         return "", ()
-    vpc_id = plan.placement.vpc_id
-    group_id = files_group.ensure(context.clients, plan.cluster_id, vpc_id, journal=context.journal)
+    vpc_id, group_id = plan.placement.vpc_id, ""
+    # Existing file systems have security groups of their own, which are never changed.
+    if any(not item.settings.id for item in plan.file_systems):
+        group_id = files_group.ensure(context.clients, plan.cluster_id, vpc_id, journal=context.journal)
     mounts = []
     for item in plan.file_systems:
         record = item.existing

@@ -21,7 +21,9 @@ from tests.support.paths import ROOT
 
 POLICY = ROOT / "docs/iam-policy.json"
 SAGEMAKER_POLICY = ROOT / "docs/iam-policy-sagemaker.json"
+DISKS_POLICY = ROOT / "docs/iam-policy-disks.json"
 AWS = ROOT / "orchestrator/aws"
+DISKS = AWS / "disks"
 SAGEMAKER = AWS / "sagemaker"
 
 Tags = Mapping[str, str]
@@ -53,6 +55,7 @@ def _like(values: Sequence[str], wanted: Sequence[str]) -> bool:
 OPERATORS: dict[str, Callable[[Sequence[str], Sequence[str]], bool]] = {
     "StringEquals": lambda values, wanted: bool(values) and all(value in wanted for value in values),
     "StringLike": _like,
+    "ForAnyValue:StringEquals": lambda values, wanted: any(value in wanted for value in values),
     "ForAllValues:StringEquals": lambda values, wanted: all(value in wanted for value in values),
     "Bool": lambda values, wanted: bool(values) and all(value in wanted for value in values),
 }
@@ -252,7 +255,7 @@ class Recorder:
 def callable_actions(package: Path = AWS) -> dict[str, str]:
     """Return every API call that the source of a package can make: action -> name of the module.
 
-    The calls to SageMaker have a policy of their own, and are returned for their package only.
+    The calls to SageMaker, and those for disks, have policies of their own; they are returned for their packages only.
 
     Calls are read from the syntax tree: an attribute of a client, or the name of a paginator or waiter. A client is the
     result of ``service("name")``, called in place or bound to a local variable, or of a function or property that
@@ -261,11 +264,13 @@ def callable_actions(package: Path = AWS) -> dict[str, str]:
     :raises AssertionError: a client is obtained in a way that is not read here.
     """
     shared_paths = {AWS / "schedules.py"}
-    paths = [path for path in sorted(package.rglob("*.py")) if package == SAGEMAKER or SAGEMAKER not in path.parents]
+    others = [other for other in (SAGEMAKER, DISKS) if package != other]
+    paths = [path for path in sorted(package.rglob("*.py")) if not any(other in path.parents for other in others)]
     # Of no other package's calls so far.
     paths = sorted({*paths, *shared_paths} if package == SAGEMAKER else {*paths} - shared_paths)
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
-    shared = _providers(trees[AWS / "client.py"]) if AWS / "client.py" in trees else {}
+    has_clients = AWS / "client.py" in trees or package == DISKS
+    shared = _providers(ast.parse((AWS / "client.py").read_text(encoding="utf-8"))) if has_clients else {}
     return {
         action: path.name
         for path, tree in trees.items()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.support.aws.iam_policy import POLICY, SAGEMAKER_POLICY, Policy
+from tests.support.aws.iam_policy import DISKS_POLICY, POLICY, SAGEMAKER_POLICY, Policy
 from tests.support.localcloud.clients import boto
 
 ROLE = "rehearsal"
@@ -18,14 +18,14 @@ KEYS = {"AWS_ACCESS_KEY_ID": "TESTS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY": "TE
 def enforce(env: dict[str, str], *policies: Path) -> dict[str, str]:
     """Make a cloud enforce policies from now on; its own user, whose keys tests use, may do everything.
 
-    :param policies: files of the policies; by default those for EC2 and for SageMaker.
+    :param policies: files of the policies; by default all of them.
     :return: ``env`` with the keys of a second user, to whom they apply.
     """
     iam = boto(env, "iam")
     iam.put_user_policy(UserName="researcher", PolicyName="all", PolicyDocument=_allowing("*"))
     iam.put_role_policy(RoleName=ROLE, PolicyName="s3", PolicyDocument=_allowing("s3:*"))
     iam.create_user(UserName="stratus")
-    policy = Policy.load(*(policies or (POLICY, SAGEMAKER_POLICY)))
+    policy = Policy.load(*(policies or (POLICY, SAGEMAKER_POLICY, DISKS_POLICY)))
     iam.put_user_policy(UserName="stratus", PolicyName="stratus", PolicyDocument=policy.without_conditions())
     key = iam.create_access_key(UserName="stratus")["AccessKey"]
     # Sets the number of calls that moto allows before it enforces policies.
