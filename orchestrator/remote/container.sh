@@ -27,6 +27,8 @@ passwd="$folder/state/$role.passwd"
     echo "$(id -un):x:$uid:$gid::$home:/bin/sh"
     echo "nobody:x:65534:65534:nobody:/nonexistent:/bin/false"
 } >"$passwd"
+# Volumes and shared file systems, whose folders have no blanks in their names.
+mounts=$(sed -n 's/.*/--volume &:&/p' "$HOME/stratus/state/mounts" 2>/dev/null)
 # Names of the task's variables in a file, without values: no value appears in argv. AWS endpoints and the region of the
 # VM's environment are passed on as well; keys are not.
 names="$folder/state/$role.names"
@@ -41,6 +43,6 @@ keep=$(tr '\n' , <"$names")
 # --pull never: an image that is missing here must not come from a public registry, where any name can be taken.
 docker run --rm --pull never --name "stratus-$STRATUS_RUN-$STRATUS_HOST-$role" --label "stratus.run=$STRATUS_RUN" \
     --network host --shm-size 1g $gpus --user "$uid:$gid" --env "HOME=$home" --env-file "$names" \
-    --volume "$folder:$folder" \
+    --volume "$folder:$folder" $mounts \
     --volume "$passwd:/etc/passwd:ro" --volume "$HOME/stratus/data:$HOME/stratus/data:ro" \
     --workdir "$folder/workdir" "$STRATUS_IMAGE" sh "$folder/task/$role.cmd"

@@ -107,10 +107,9 @@ def test_disks_are_mounted_shared_there_after_a_reboot_priced_kept_and_deleted(p
 
 def _has_rebooted(session: Session) -> bool:
     # The folder of the state of a boot is emptied by the next one.
+    command = f"cloud-init status --wait; ls {ROOT}/run/before 2>/dev/null || echo new"
     with contextlib.suppress(HostError):
-        return run(
-            session, "disks-1", f"cloud-init status --wait; ls {ROOT}/run/before 2>/dev/null || echo new"
-        ).endswith("new")
+        return run(session, "disks-1", command).endswith("new")
     return False
 
 
