@@ -199,7 +199,7 @@ class EndpointService:
 
     def _status(self, endpoint: Endpoint) -> EndpointStatus:
         parts = endpoints.find_parts(self.clients, endpoint.config)
-        count = max(1, endpoint.count)
+        count = endpoint.count if parts.instance_type else 1
         price = self.context.managed_prices.per_hour(parts.instance_type, Use.HOSTING) if parts.instance_type else None
         usd = price.usd * count if price else None if parts.instance_type else Decimal(0)
         return EndpointStatus(

@@ -225,7 +225,8 @@ def _endpoint(response: Mapping[str, Any]) -> Endpoint:
         status=response["EndpointStatus"],
         config=response.get("EndpointConfigName", ""),
         mode=ASYNCHRONOUS if response.get("AsyncInferenceConfig") else mode,
-        count=sum(variant.get("CurrentInstanceCount", 0) for variant in variants),
+        # While it is created there are none yet; scaled to 0 there are none at all.
+        count=sum(max(item.get("CurrentInstanceCount", 0), item.get("DesiredInstanceCount", 0)) for item in variants),
         created_at=response["CreationTime"],
         reason=response.get("FailureReason", ""),
         memory_mb=serverless.get("MemorySizeInMB", 0),
@@ -263,7 +264,7 @@ class Endpoints:
             name=endpoint.name,
             state=endpoint.status,
             type=instance_type or endpoint.mode,
-            count=endpoint.count or 1,
+            count=endpoint.count if instance_type else 1,
             usd_per_hour=self._price(endpoint, instance_type),
             created_at=endpoint.created_at,
             ends_at=ends_at,
@@ -274,7 +275,7 @@ class Endpoints:
             # Billed by requests: nothing while there are none.
             return Decimal(0)
         price = self.usd_per_hour(instance_type) if instance_type else None
-        return None if price is None else price * max(endpoint.count, 1)
+        return None if price is None else price * endpoint.count
 
     def end(self, name: str) -> None:
         """Delete an endpoint."""

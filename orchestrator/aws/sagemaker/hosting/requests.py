@@ -139,7 +139,7 @@ def check_switch(present: str, fleet: Fleet) -> None:
             fix="deploy the run under another name, then delete this endpoint",
         )
     raise UsageError(
-        f"a {present} endpoint cannot become {fleet.mode}",
+        f"{'an' if present == ASYNCHRONOUS else 'a'} {present} endpoint cannot become {fleet.mode}",
         fix="deploy the run under another name, then delete this endpoint",
     )
 
