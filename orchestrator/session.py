@@ -224,7 +224,7 @@ class Session:
 
         installs = self.jobs.installs
         state = InstallState(self.jobs.load_job, installs.environment_digest, installs.missing_environment)
-        return BakedImageService(self.inventory, state)
+        return BakedImageService(self.inventory, state, self._image_service.log)
 
     @CreatedOnce
     def tuning_runs(self) -> TuningRuns:
@@ -301,11 +301,18 @@ class Session:
         return resources.sagemaker(self.context)
 
     @CreatedOnce
+    def _image_service(self) -> ManagedService:
+        from orchestrator.services.machines import baked_images
+
+        return baked_images.managed_service(self.context)
+
+    @CreatedOnce
     def _managed(self) -> ManagedSweep:
         from orchestrator.aws.managed.sweep import ManagedSweep
         from orchestrator.services.managed import resources
 
-        return ManagedSweep([self._sagemaker, *resources.disks(self.context)], self.context.clock)
+        services = [self._sagemaker, *resources.disks(self.context), self._image_service]
+        return ManagedSweep(services, self.context.clock)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:
         from orchestrator.aws.storage import s3

@@ -152,6 +152,14 @@ class DiskSettings:
 class VmSettings:
     """VMs beyond their type and image."""
 
+    max_price: float = rare(
+        0.0, aws_value_types.dollars(), "highest price of one VM on demand, USD per hour, fallbacks too; 0: no ceiling"
+    )
+    max_spot_price: float = rare(
+        0.0,
+        aws_value_types.dollars(),
+        "highest spot price of one VM, USD per hour; AWS ends VMs above it; 0: no ceiling",
+    )
     baked_images: bool = rare(
         True, boolean(), "launch from the image that BakeImage() made of the same installation, if there is one"
     )

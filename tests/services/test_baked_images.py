@@ -129,3 +129,16 @@ def test_an_image_cannot_be_launched_before_it_is_available(session: Session) ->
     assert listed.state == "pending"
     with pytest.raises(StratusError, match="already in use"):
         baked_images.create(session.context.clients, instance, "one", contents, session.context.cluster_id)
+
+
+def test_images_are_in_the_status_with_their_price_and_stay_at_the_end_unless_that_is_asked_for(
+    session: Session,
+) -> None:
+    session.baked_images.log.record_intent("image", "one")
+    image_id = bake(session)
+    (resource,) = session.cluster.status().managed.resources
+
+    assert (resource.kind, resource.name, resource.is_kept) == ("image", image_id, True)
+    assert f"{resource.usd_per_hour:.5f}" == "0.00514"
+    session.cluster.terminate()
+    assert [image.id for image in session.baked_images.list_images().images] == [image_id]

@@ -48,6 +48,7 @@ class LaunchPlan:
     :param idle_minutes: without use, after which an instance shuts down; 0 for never.
     :param ssh_port: of the instances' SSH server.
     :param spot_price: current spot price of one instance; None if unknown or on demand.
+    :param max_spot_price: limit of spot requests, USD per hour; empty for none.
     :param quota: the vCPU quota that the launch uses; None if it was not looked up.
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param open_ports: further ports that networks may connect to.
@@ -83,6 +84,7 @@ class LaunchPlan:
     idle_minutes: int = 0
     ssh_port: int = 22
     spot_price: price_table.Price | None = None
+    max_spot_price: str = ""
     quota: QuotaUsage | None = None
     ssh_sources: tuple[str, ...] = ()
     open_ports: tuple[PortRange, ...] = ()

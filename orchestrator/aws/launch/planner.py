@@ -20,6 +20,7 @@ from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.launch.price_ceiling import PriceCeiling
 from orchestrator.aws.machines import baked_images
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
@@ -116,7 +117,11 @@ def build_plan(
     candidates = _beside_volumes(results.placement, planned_volumes, results.volumes)
     placement = _placement(candidates, type_info, count=count, preferred_zones=zones)
     place = partial(candidates.within, count=count, preferred_zones=zones)
-    pools = _pools(prices, settings, [(type_info, placement), *_fallbacks(clients, settings, image, place)])
+    choices = [(type_info, placement), *_fallbacks(clients, settings, image, place)]
+    ceiling = PriceCeiling.of(settings.vms)
+    pools, too_expensive = ceiling.apply(_pools(prices, settings, choices), prices.spot_per_hour)
+    # The first type may be above: the plan is of what is launched first.
+    type_info = pools[0].type_info
     # A name stays taken while its instance shuts down: two hosts of one name would share host keys.
     taken = {instance.name for instance in results.instances} | (launch_log.reserved_names() if launch_log else set())
     disk = _disk(settings, image)
@@ -127,7 +132,7 @@ def build_plan(
         type_info=type_info,
         image=image,
         placement=placement,
-        subnet=placement.subnets[0],
+        subnet=pools[0].subnet,
         disk=disk,
         max_hours=settings.cluster.max_hours,
         user=_user(settings, image),
@@ -136,7 +141,7 @@ def build_plan(
         existing_names=tuple(instance.name for instance in existing),
         other_key_names=_with_another_key(existing, cluster_id),
         stopped_names=tuple(instance.name for instance in existing if instance.state in ("stopping", "stopped")),
-        price=prices.per_hour(type_info.name, cluster_id.region),
+        price=pools[0].price,
         volumes=tuple(
             replace(item, usd_per_hour=_disk_usd(prices, item.disk, cluster_id.region)) for item in planned_volumes
         ),
@@ -144,6 +149,8 @@ def build_plan(
         file_systems=results.file_systems,
         pools=tuple(pools),
         market=pools[0].market,
+        max_spot_price=ceiling.spot_limit,
+        warnings=too_expensive,
         allow_partial=settings.cluster.allow_partial,
         max_dollars=settings.cluster.max_dollars,
         idle_minutes=settings.cluster.idle_minutes,

@@ -234,6 +234,7 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
     if plan.market == SPOT:
         # One-time and terminate: a persistent request would launch a new instance after a reclaim.
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        options |= {"MaxPrice": plan.max_spot_price} if plan.max_spot_price else {}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
     if plan.instance_profile:
         key = "Arn" if plan.instance_profile.startswith("arn:") else "Name"

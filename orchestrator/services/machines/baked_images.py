@@ -12,6 +12,10 @@ from orchestrator.aws.ec2 import images as machine_images
 from orchestrator.aws.ec2 import instance_types
 from orchestrator.aws.machines import baked_images
 from orchestrator.aws.machines.baked_images import BakedImage, Contents
+from orchestrator.aws.managed.baked_images import JOURNAL_KIND, BakedImages
+from orchestrator.aws.managed.log import ManagedLog
+from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
+from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.inventory import Inventory
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError, first_line
 from orchestrator.core.events import Event
@@ -22,8 +26,6 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.core.host import Host
     from orchestrator.jobs.spec import JobSpec
-
-JOURNAL_KIND = "image"
 
 AVAILABLE_TIMEOUT_S = 3600.0
 """AWS states no time; an image of a full disk of 75 GiB takes about 15 minutes."""
@@ -139,11 +141,19 @@ class ImageDeletions:
 NEXT_LAUNCH, STALE, OTHER_JOB = "next launch", "stale", "other job"
 
 
+def managed_service(context: ClusterContext) -> ManagedService:
+    """Return the images of a cluster, as its status lists them."""
+    log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock, (JOURNAL_KIND,))
+    clients = context.clients.limited(attempts=LOOKUP_ATTEMPTS, timeout_s=LOOKUP_TIMEOUT_S)
+    return ManagedService("EC2 images", [BakedImages(clients, lambda: context.cluster_id)], log)
+
+
 class BakedImageService:
     """Baked images of one cluster."""
 
-    def __init__(self, inventory: Inventory, install: InstallState) -> None:
+    def __init__(self, inventory: Inventory, install: InstallState, log: ManagedLog) -> None:
         self.inventory = inventory
+        self.log = log
         self.context = inventory.context
         self.install = install
 
@@ -179,9 +189,9 @@ class BakedImageService:
         name = f"{own.resource_name}-{plan.contents.digest[:8]}-{clock.now().astimezone(UTC):%Y%m%d-%H%M%S}"
         self._report("taking keys, credentials, code and data off the disk", plan.host.name)
         with image_preparation.prepared(context.ssh, plan.host, remove_runs=remove_runs, on_event=context.on_event):
-            entry = context.journal.record_intent(JOURNAL_KIND, name=name, **own.journal_fields)
+            entry = self.log.record_intent(JOURNAL_KIND, name)
             image_id = self._create(plan, name)
-            context.journal.record_outcome(entry, image=image_id)
+            self.log.record_created(entry, image_id)
         self._report(f"{image_id}: AWS copies the disk", plan.host.name)
         state = baked_images.wait_available(clients, own, image_id, AVAILABLE_TIMEOUT_S)
         seconds = clock.monotonic() - started
@@ -244,6 +254,7 @@ class BakedImageService:
             baked_images.delete(self.context.clients, image)
         except StratusError as error:
             return ImageDeletion(image.id, first_line(error))
+        self.log.record_ended_name(image.name)
         return ImageDeletion(image.id)
 
     def _create(self, plan: BakePlan, name: str) -> str:
