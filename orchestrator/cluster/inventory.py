@@ -21,6 +21,7 @@ from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.host_keys import HostKeyRotation
+from orchestrator.ssh.via import proxy_command
 
 if TYPE_CHECKING:
     from orchestrator.ssh import CommandResult
@@ -170,9 +171,10 @@ class Inventory:
     def host(self, instance: Instance) -> Host:
         """Return an instance as a host."""
         pinned, ssh = self.context.known_hosts.get(instance.id), self.context.settings.ssh
+        address = self._address(instance)
         return Host(
             name=instance.name,
-            address=self._address(instance),
+            address=address,
             private_address=instance.private_address,
             port=ssh.port,
             user=ssh.user or instance.user,
@@ -181,11 +183,13 @@ class Inventory:
             host_key=pinned or instance.host_key,
             identity=instance.id,
             boot_key="" if pinned else instance.boot_key,
+            proxy_command=proxy_command(self.context.settings, address=address, port=ssh.port, instance_id=instance.id),
         )
 
     def _address(self, instance: Instance) -> str:
         addresses = {
-            "auto": instance.public_address or instance.private_address,
+            # Behind a jump host or an endpoint, the private address is the one that is reached.
+            "auto": (not self.context.settings.ssh.via and instance.public_address) or instance.private_address,
             "public": instance.public_address,
             "private": instance.private_address,
         }

@@ -26,6 +26,7 @@ from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, NotReady, StratusError, UsageError
 from orchestrator.core.events import Event
+from orchestrator.ssh.via import check_programs
 
 QUOTA_TIMEOUT_S = 4.0
 """Longer than for other optional lookups: a quota that is too small is best found out before the launch."""
@@ -119,6 +120,8 @@ class Preflight:
         }
         if INSTALL_DIGEST in self.job_checks and context.settings.vms.baked_images:
             lookups[BAKED_IMAGES] = lambda: baked_images.find_images(context.clients, context.cluster_id)
+        if via := context.settings.ssh.via:
+            lookups["way to the VMs"] = lambda: check_programs(via)
         if context.settings.aws.security_group_id:
             lookups[GROUP] = lambda: security_groups.check_user_group(context.clients, context.settings)
         if wanted.market == SPOT:

@@ -27,6 +27,20 @@ def instance_types() -> ValueType:
     return ValueType("types, ...", lambda value: ", ".join(item.parse(word) for word in _split_list(value)))
 
 
+def ssh_via() -> ValueType:
+    """Return the type of a way to VMs: a jump host, an EC2 Instance Connect Endpoint, or ``ssm``."""
+
+    def parse(value: str) -> str:
+        if value == "ssm" or re.fullmatch("eice-[0-9a-f]{8,17}", value):
+            return value
+        jump = re.fullmatch(r"([A-Za-z_][A-Za-z0-9_.-]{0,63}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:([0-9]{1,5}))?", value)
+        if jump is None or value.startswith("eice-") or not 0 < int(jump[3] or 22) < 65536:
+            raise ValueError("is neither a jump host (user@host or user@host:port), nor eice-..., nor ssm")
+        return value
+
+    return ValueType("user@host[:port], eice-... or ssm", parse)
+
+
 def regions_or_all() -> ValueType:
     """Return the type of a list of regions, or ``all``."""
     item = region()

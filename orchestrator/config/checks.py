@@ -35,6 +35,7 @@ def check(reader: SettingsReader, settings: Settings) -> None:
     _region(reader, settings)
     _key_pair(reader)
     _access(reader, settings)
+    _via(reader, settings)
     _open_ports(reader, settings)
     _disks(reader, settings)
     _registry(reader, settings)
@@ -71,6 +72,20 @@ def _access(reader: SettingsReader, settings: Settings) -> None:
         )
     if settings.aws.security_group_id:
         reader.add_warning("aws", "ssh_from", "has no effect: the group named by security_group_id is never changed")
+
+
+def _via(reader: SettingsReader, settings: Settings) -> None:
+    """Report a way to the VMs that their security group, or their role, does not allow."""
+    via, aws = settings.ssh.via, settings.aws
+    if not via or not reader.is_valid("ssh", "via"):
+        return
+    if via == "ssm":
+        if not aws.instance_profile:
+            complaint = "needs [aws] instance_profile, of a role with the policy AmazonSSMManagedInstanceCore"
+            reader.add_problem("ssh", "via", complaint)
+    elif aws.ssh_from == "auto" and not aws.security_group_id:
+        complaint = "needs [aws] ssh_from: the network that the VMs are reached from, such as the VPC's 10.0.0.0/16"
+        reader.add_problem("ssh", "via", complaint)
 
 
 def _open_ports(reader: SettingsReader, settings: Settings) -> None:

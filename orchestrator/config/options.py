@@ -135,6 +135,11 @@ class SshSettings:
     connect_timeout: float = option(10.0, number(0, 300, "seconds"), "for one connection attempt")
     ready_timeout: float = option(300.0, number(0, 3600, "seconds"), "from running to the first session")
     editor: str = option("", choice("vscode", "cursor"), "after a launch, print links that open the VMs in this editor")
+    via: str = rare(
+        "", aws_value_types.ssh_via(), "way to VMs without public addresses: user@jump[:port], eice-... or ssm"
+    )
+    via_key: str = rare("", file_path("path"), "private key for the jump host; empty: your own SSH setup")
+    via_known_hosts: str = rare("", file_path("path"), "file with the jump host's key; empty: your own known_hosts")
 
 
 @dataclass(frozen=True)

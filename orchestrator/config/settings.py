@@ -107,7 +107,12 @@ def _absolute(settings: Settings, path: Path, env: Mapping[str, str]) -> Setting
 
     return replace(
         settings,
-        ssh=replace(settings.ssh, private_key=absolute(settings.ssh.private_key)),
+        ssh=replace(
+            settings.ssh,
+            private_key=absolute(settings.ssh.private_key),
+            via_key=absolute(settings.ssh.via_key),
+            via_known_hosts=absolute(settings.ssh.via_known_hosts),
+        ),
         install=replace(
             settings.install,
             ca_bundle=absolute(settings.install.ca_bundle),

@@ -22,6 +22,7 @@ class Host:
     :param identity: id in the cloud, such as the instance id; known_hosts entries go by it.
     :param boot_key: public host key of the launch, accepted beside ``host_key`` until the rotation is complete; empty
         after that.
+    :param proxy_command: command whose input and output are the connection; empty if it is made directly.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Host:
     host_key: str
     identity: str
     boot_key: str = ""
+    proxy_command: str = ""
 
 
 class HostSource(Protocol):

@@ -27,6 +27,7 @@ from orchestrator.core.errors import ConnectError
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.ssh.receive_limits import LimitedSocket, OversizedPacket
+from orchestrator.ssh.via import open_proxy
 
 if TYPE_CHECKING:
     import paramiko
@@ -164,9 +165,13 @@ def open_connection(host: Host, *, timeout_s: float, tcp_timeout_s: float | None
 def _open(host: Host, timeout_s: float, tcp_timeout_s: float | None) -> Connection:
     host_key, login_key = expected_host_key(host), _login_key(host)
     deadline = time.monotonic() + timeout_s
-    sock = _connect_tcp(host, min(timeout_s, tcp_timeout_s or timeout_s))
+    proxy = open_proxy(host) if host.proxy_command else None
+    sock = proxy.sock if proxy else _connect_tcp(host, min(timeout_s, tcp_timeout_s or timeout_s))
     try:
         return _Handshake(host, sock, deadline).run(host_key, login_key)
+    except ConnectError as error:
+        sock.close()
+        raise (proxy.explain(error) if proxy else error) from error
     # Also on Ctrl-C: until the handshake is complete, nothing else owns the socket.
     except BaseException:
         sock.close()

@@ -68,6 +68,8 @@ def _block(host: Host, options: Mapping[str, str]) -> str:
 
 def _options(host: Host, folder: Path) -> dict[str, str]:
     """Return the OpenSSH options of a session; the values fit a config file and ``-o`` alike."""
+    # Inside of it, ssh expands % as in paths.
+    proxy = {"ProxyCommand": host.proxy_command.replace("%", "%%")} if host.proxy_command else {}
     return {
         "HostName": _word(host.address),
         "Port": str(int(host.port)),
@@ -88,6 +90,7 @@ def _options(host: Host, folder: Path) -> dict[str, str]:
         "ForwardAgent": "no",
         "ConnectTimeout": str(CONNECT_TIMEOUT_S),
         "ServerAliveInterval": str(KEEPALIVE_S),
+        **proxy,
     }
 
 

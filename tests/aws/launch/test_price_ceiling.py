@@ -37,7 +37,7 @@ def test_a_fallback_above_the_ceiling_is_left_out_and_named(simulate: Simulate) 
 
 
 def test_spot_does_not_fall_back_to_on_demand_above_its_ceiling(simulate: Simulate) -> None:
-    full = make_fault("no-capacity", market="spot", machines=0)
+    full = make_fault("no-capacity", where="spot")
     cluster = "market = spot\nspot_fallback = yes\ninstance_type = g5.xlarge"
     project = with_ceiling(simulate(full, cluster=cluster), "max_price = 1\nmax_spot_price = 0.9")
     session = project.session()
