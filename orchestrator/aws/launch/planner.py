@@ -158,7 +158,7 @@ def build_plan(
     )
     plan = replace(plan, disk_price=_disk_price(prices, [disk, *plan.further_disks], cluster_id.region))
     if left_over := volumes.left_over(planned_volumes, results.volumes, count):
-        plan = replace(plan, warnings=(left_over,))
+        plan = replace(plan, warnings=(*plan.warnings, left_over))
     if plan.market == SPOT:
         plan = replace(plan, spot_price=prices.spot_per_hour(type_info.name, pools[0].subnet.zone))
     plan.time_limits  # noqa: B018 - raises for a budget that cannot be enforced, before anything is launched
