@@ -224,7 +224,7 @@ class Session:
 
         installs = self.jobs.installs
         state = InstallState(self.jobs.load_job, installs.environment_digest, installs.missing_environment)
-        return BakedImageService(self.inventory, state, self._image_service.log)
+        return BakedImageService(self.inventory, state)
 
     @CreatedOnce
     def tuning_runs(self) -> TuningRuns:
@@ -301,17 +301,12 @@ class Session:
         return resources.sagemaker(self.context)
 
     @CreatedOnce
-    def _image_service(self) -> ManagedService:
-        from orchestrator.services.machines import baked_images
-
-        return baked_images.managed_service(self.context)
-
-    @CreatedOnce
     def _managed(self) -> ManagedSweep:
         from orchestrator.aws.managed.sweep import ManagedSweep
+        from orchestrator.services.machines.baked_images import managed_service
         from orchestrator.services.managed import resources
 
-        services = [self._sagemaker, *resources.disks(self.context), self._image_service]
+        services = [self._sagemaker, *resources.disks(self.context), managed_service(self.context)]
         return ManagedSweep(services, self.context.clock)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:

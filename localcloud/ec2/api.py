@@ -13,7 +13,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud.aws.prices import spot_types
-from localcloud.ec2 import images, launch_validation
+from localcloud.ec2 import images, launch_validation, reservations
 from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest, spot_price
 from localcloud.scenarios.fault_engine import FaultEngine
@@ -97,6 +97,20 @@ class Ec2Api(EC2Response):
         )
         return answer
 
+    def create_capacity_reservation(self) -> ActionResult:
+        """Reserve capacity, from now on or from a later time."""
+        return ActionResult({"CapacityReservation": reservations.create(self.ec2_backend, self.params)})
+
+    def describe_capacity_reservations(self) -> ActionResult:
+        """Return capacity reservations as they are now."""
+        ids = self._get_param("CapacityReservationIds", [])
+        return ActionResult({"CapacityReservations": reservations.describe(self.ec2_backend, ids)})
+
+    def cancel_capacity_reservation(self) -> ActionResult:
+        """End a capacity reservation."""
+        reservations.cancel(self.ec2_backend, self._get_param("CapacityReservationId"))
+        return ActionResult({"Return": True})
+
     def delete_key_pair(self) -> ActionResult:
         """Delete a key pair by id or name; moto knows names only, and reports success for an unknown id."""
         key_pair_id = self._get_param("KeyPairId")
@@ -144,7 +158,10 @@ class Ec2Api(EC2Response):
 
     def _launch(self) -> Reservation:
         launch_validation.resolve(self.ec2_backend, self.params)
+        reserved = reservations.check(self.ec2_backend, self.params)
         reservation = cast("Reservation", super().run_instances().result)
+        if reserved:
+            reserved.instance_ids.update(instance.id for instance in reservation.instances)
         profile = self._get_param("IamInstanceProfile")
         launched: list[Any] = reservation.instances
         for instance in launched:

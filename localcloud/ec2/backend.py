@@ -67,6 +67,7 @@ class Ec2Region(EbsRegion):
         # Time of the first failed attempt to delete each security group, on the cloud's clock.
         self._first_delete_attempt: dict[str, float] = {}
         self.launches: dict[str, tuple[str, Reservation]] = {}
+        self.capacity_reservations: dict[str, Any] = {}
         # moto creates the default VPC in here, which needs the attributes above.
         super().__init__(region_name, account_id)
 

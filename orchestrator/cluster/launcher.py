@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +15,7 @@ from orchestrator.aws.ec2 import guard_groups, host_names, key_pairs, security_g
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
 from orchestrator.aws.ingress.access import ssh_access
 from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
+from orchestrator.aws.machines import reservations
 from orchestrator.cluster import readiness, teardown
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.disks import shared
@@ -149,6 +150,10 @@ class Launcher:
     def request(self, plan: LaunchPlan) -> tuple[list[Instance], float]:
         """Return the launched instances, most of them pending, and the seconds that the requests took."""
         clock = self.context.clock
+        if plan.reservation and plan.reservation.state != reservations.ACTIVE:
+            # Before anything is recorded or created: a Ctrl-C during these hours leaves nothing behind.
+            report = partial(self._report, "progress")
+            plan = replace(plan, reservation=reservations.wait_active(self.context.clients, plan.reservation, report))
         self._report("start", f"{plan.count} x {plan.instance_type}")
         began = clock.monotonic()
         launched = self._request_or_roll_back(plan)

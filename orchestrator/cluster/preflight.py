@@ -20,7 +20,7 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.ingress.access import SshAccess, ssh_access
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.machines import baked_images
+from orchestrator.aws.machines import baked_images, reservations
 from orchestrator.aws.parallel import Result, TimedOut
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
@@ -43,7 +43,7 @@ ADDRESS, GROUP, KEY_PAIR, PERMISSIONS, QUOTA = "address", "user group", "key pai
 INSTALL_DIGEST = "install digest"
 """Among the checks of a job: the digest of its environment, by which baked images are found."""
 
-BAKED_IMAGES = "baked images"
+BAKED_IMAGES, RESERVATION = "baked images", "capacity reservation"
 JOB = "job"
 """Among the checks of a job: the one whose text says that the job cannot be installed."""
 
@@ -75,17 +75,21 @@ class Preflight:
         """Return the plan of a launch."""
         context = self.context
         required = planner.lookups(context.clients, context.settings, context.ownership)
-        results = self._first_round(required)
-        problems = [_blocking(result.error, is_required=name in required) for name, result in results.items()]
+        wanted = context.settings.vms.capacity_reservation
+        more = {RESERVATION: lambda: reservations.find(context.clients, wanted)} if wanted else {}
+        results = self._first_round({**required, **more})
+        needed = {*required, *more}
+        problems = [_blocking(result.error, is_required=name in needed) for name, result in results.items()]
         problems.append(_owner_problem(context))
         launch_plan: LaunchPlan | None = None
         # Without one of the required results there is no plan that a second round could check.
-        if not any(results[name].error for name in required):
+        if not any(results[name].error for name in needed):
             values: list[Any] = [results[name].value for name in required]
             lookups = planner.LookupResults(context.cluster_id, *values)
-            lookups = replace(lookups, baked=self._baked(results))
-            launch_plan, more = self._build(lookups, count, results[ADDRESS].value)
-            problems += more
+            reservation = results[RESERVATION].value if RESERVATION in results else None
+            lookups = replace(lookups, baked=self._baked(results), reservation=reservation)
+            launch_plan, others = self._build(lookups, count, results[ADDRESS].value)
+            problems += others
         _raise_problems([problem for problem in problems if problem is not None])
         assert launch_plan is not None  # otherwise there was a problem, which is raised by now
         checks = [*(name for name in self.job_checks if name != INSTALL_DIGEST), GROUP]

@@ -36,6 +36,7 @@ def check(reader: SettingsReader, settings: Settings) -> None:
     _key_pair(reader)
     _access(reader, settings)
     _via(reader, settings)
+    _reservation(reader, settings)
     _open_ports(reader, settings)
     _disks(reader, settings)
     _registry(reader, settings)
@@ -86,6 +87,11 @@ def _via(reader: SettingsReader, settings: Settings) -> None:
     elif aws.ssh_from == "auto" and not aws.security_group_id:
         complaint = "needs [aws] ssh_from: the network that the VMs are reached from, such as the VPC's 10.0.0.0/16"
         reader.add_problem("ssh", "via", complaint)
+
+
+def _reservation(reader: SettingsReader, settings: Settings) -> None:
+    if settings.vms.capacity_reservation and settings.cluster.market == "spot" and reader.is_valid("cluster", "market"):
+        reader.add_problem("cluster", "market", "is not for [vms] capacity_reservation, which is on demand")
 
 
 def _open_ports(reader: SettingsReader, settings: Settings) -> None:

@@ -165,6 +165,12 @@ class VmSettings:
         aws_value_types.dollars(),
         "highest spot price of one VM, USD per hour; AWS ends VMs above it; 0: no ceiling",
     )
+    capacity_reservation: str = rare(
+        "", aws_value_types.resource_id("cr"), "capacity reservation or block to launch in, and nowhere else"
+    )
+    reservation_wait_hours: float = rare(
+        24.0, number(0, 8784, "hours", or_equal=True), "longest wait of a launch for the start of the reservation"
+    )
     baked_images: bool = rare(
         True, boolean(), "launch from the image that BakeImage() made of the same installation, if there is one"
     )

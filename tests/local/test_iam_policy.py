@@ -21,8 +21,9 @@ import localcloud
 from orchestrator.aws import ecr as ecr_tokens
 from orchestrator.aws.capacity import quotas
 from orchestrator.aws.ec2 import instance_profiles, instances
+from orchestrator.aws.machines import reservations
 from orchestrator.config.settings import InstallSettings
-from orchestrator.core.errors import CloudRefused, StratusError
+from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.install import registry_login
 from orchestrator.session import Session
 from tests.support.aws.iam_policy import (
@@ -120,6 +121,7 @@ def exercise_lifecycle(lab: Project) -> None:
         assert instance_profiles.is_propagating(session.context.clients, ROLE, late)
         move_data(lab, session)
         bake(session)
+        find_reservation(session)
         session.cluster.stop()
         session.cluster.start()
     own_role = lab.session(adapt=lambda loaded: replace(loaded, aws=replace(loaded.aws, instance_profile="")))
@@ -156,6 +158,12 @@ def move_data(lab: Project, session: Session) -> None:
     boto(lab.env, "s3").create_multipart_upload(Bucket="own", Key="left.bin")
     assert session.storage.list("s3://own/").unfinished
     assert session.storage.abort("s3://own/").aborted
+
+
+def find_reservation(session: Session) -> None:
+    """Look up a capacity reservation."""
+    with pytest.raises(UsageError, match="there is no capacity reservation"):
+        reservations.find(session.context.clients, "cr-0123456789abcdef0")
 
 
 def bake(session: Session) -> None:

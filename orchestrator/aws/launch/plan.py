@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.instance_types import InstanceType
     from orchestrator.aws.ec2.network import Placement, Subnet
     from orchestrator.aws.ingress.access import PortRange
+    from orchestrator.aws.machines.reservations import Reservation
     from orchestrator.config.disks.volumes import Volume
 
 
@@ -49,6 +50,7 @@ class LaunchPlan:
     :param ssh_port: of the instances' SSH server.
     :param spot_price: current spot price of one instance; None if unknown or on demand.
     :param max_spot_price: limit of spot requests, USD per hour; empty for none.
+    :param reservation: capacity reservation to launch in; None for any capacity.
     :param quota: the vCPU quota that the launch uses; None if it was not looked up.
     :param ssh_sources: networks that may connect by SSH; empty if not looked up.
     :param open_ports: further ports that networks may connect to.
@@ -85,6 +87,7 @@ class LaunchPlan:
     ssh_port: int = 22
     spot_price: price_table.Price | None = None
     max_spot_price: str = ""
+    reservation: Reservation | None = None
     quota: QuotaUsage | None = None
     ssh_sources: tuple[str, ...] = ()
     open_ports: tuple[PortRange, ...] = ()

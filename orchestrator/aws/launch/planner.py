@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.ec2.network import Placement
     from orchestrator.aws.launch.launch_log import LaunchLog
     from orchestrator.aws.machines.baked_images import BakedImage
+    from orchestrator.aws.machines.reservations import Reservation
     from orchestrator.aws.pricing.price_table import Price, Prices
     from orchestrator.config import settings
 
@@ -61,6 +62,7 @@ class LookupResults:
     volumes: ExistingVolumes = NO_VOLUMES
     file_systems: tuple[PlannedFileSystem, ...] = ()
     baked: BakedChoice = BakedChoice()
+    reservation: Reservation | None = None
 
 
 def lookups(clients: client.Clients, settings: settings.Settings, ownership: Ownership) -> dict[str, Callable[[], Any]]:
@@ -119,7 +121,12 @@ def build_plan(
     place = partial(candidates.within, count=count, preferred_zones=zones)
     choices = [(type_info, placement), *_fallbacks(clients, settings, image, place)]
     ceiling = PriceCeiling.of(settings.vms)
-    pools, too_expensive = ceiling.apply(_pools(prices, settings, choices), prices.spot_per_hour)
+    pools, warnings = ceiling.apply(_pools(prices, settings, choices), prices.spot_per_hour)
+    if reservation := results.reservation:
+        now = clients.clock.now()
+        reservation.check(type_info.name, count, now, wait_hours=settings.vms.reservation_wait_hours)
+        pools = _reserved(pools, reservation)
+        warnings = (*warnings, *reservation.warnings(now, settings.cluster.max_hours))
     # The first type may be above: the plan is of what is launched first.
     type_info = pools[0].type_info
     # A name stays taken while its instance shuts down: two hosts of one name would share host keys.
@@ -150,7 +157,8 @@ def build_plan(
         pools=tuple(pools),
         market=pools[0].market,
         max_spot_price=ceiling.spot_limit,
-        warnings=too_expensive,
+        reservation=results.reservation,
+        warnings=warnings,
         allow_partial=settings.cluster.allow_partial,
         max_dollars=settings.cluster.max_dollars,
         idle_minutes=settings.cluster.idle_minutes,
@@ -274,6 +282,21 @@ def _pools(
     priced = [replace(pool, price=price[pool.type_info.name]) for pool in pools]
     # A budget cannot be enforced for a type of unknown price. The first type stays: the plan reports the problem.
     return [pool for pool in priced if pool.price or not cluster.max_dollars or pool.type_info is candidates[0][0]]
+
+
+def _reserved(pools: Sequence[Pool], reservation: Reservation) -> list[Pool]:
+    """Return the pools of a capacity reservation: a launch never falls back from it by itself.
+
+    :raises UsageError: no subnet is in its zone.
+    """
+    zone = reservation.zone
+    inside = [pool for pool in pools if (pool.type_info.name, pool.subnet.zone) == (reservation.type, zone)]
+    if not inside:
+        raise UsageError(
+            f"capacity reservation {reservation.id} is in {zone}, where no subnet can take the VMs",
+            fix=f"set an [aws] subnet_id in {zone}",
+        )
+    return inside
 
 
 def _names(cluster: str, count: int, taken: Collection[str]) -> tuple[str, ...]:

@@ -236,6 +236,11 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
         options = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
         options |= {"MaxPrice": plan.max_spot_price} if plan.max_spot_price else {}
         request["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": options}
+    if plan.reservation:
+        target = {"CapacityReservationTarget": {"CapacityReservationId": plan.reservation.id}}
+        request["CapacityReservationSpecification"] = target
+        if plan.reservation.is_block:
+            request["InstanceMarketOptions"] = {"MarketType": "capacity-block"}
     if plan.instance_profile:
         key = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
         request["IamInstanceProfile"] = {key: plan.instance_profile}

@@ -151,9 +151,9 @@ def managed_service(context: ClusterContext) -> ManagedService:
 class BakedImageService:
     """Baked images of one cluster."""
 
-    def __init__(self, inventory: Inventory, install: InstallState, log: ManagedLog) -> None:
+    def __init__(self, inventory: Inventory, install: InstallState) -> None:
         self.inventory = inventory
-        self.log = log
+        self.log = managed_service(inventory.context).log
         self.context = inventory.context
         self.install = install
 
