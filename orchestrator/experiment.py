@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core import interrupts
-from orchestrator.core.errors import HostsFailed, StratusError, first_line
+from orchestrator.core.errors import HostsFailed, JobFailed, StratusError, first_line
 from orchestrator.core.events import Event, EventHandler
-from orchestrator.core.next_step import add_advice, join, replace_advice
+from orchestrator.core.next_step import NextStep, add_advice, join, replace_advice
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runs import RunHandle
 from orchestrator.jobs.scripts.script_job import JobSource
@@ -20,11 +20,15 @@ from orchestrator.services.jobs import JobService
 
 @dataclass(frozen=True)
 class Experiment:
-    """The steps of an experiment, by the services of one session."""
+    """The steps of an experiment, by the services of one session.
+
+    :param keep_failed_minutes: time for which the VMs of a failed job stay up; 0 terminates them at once.
+    """
 
     cluster: ClusterService
     jobs: JobService
     on_event: EventHandler
+    keep_failed_minutes: int = 0
 
     def run(
         self,
@@ -48,6 +52,10 @@ class Experiment:
             fetched = self._fetch_interrupted(started)
             # Unattended instances would be billed until their automatic shutdown.
             self._terminate_after_failure(plan, interrupt, fetched)
+            raise
+        except JobFailed as error:
+            if not self._keep(plan, error):
+                self._terminate_after_failure(plan, error)
             raise
         except Exception as error:
             self._terminate_after_failure(plan, error)
@@ -92,6 +100,25 @@ class Experiment:
             missing = f", but not everything from {' '.join(record.failed)}" if record.failed else ""
             return [f"What the run had written is in {record.folder}/{missing}."]
         return []
+
+    def _keep(self, plan: LaunchPlan, error: JobFailed) -> bool:
+        """Keep the VMs of a failed job for a look, if the settings say so; False if they have to be terminated."""
+        if not self.keep_failed_minutes:
+            return False
+        try:
+            with interrupts.ending_signals_wait():
+                kept_launch = self.cluster.keep_for(plan.launch_id, self.keep_failed_minutes)
+        except StratusError as failure:
+            # Without the timer they would stay up for longer than agreed.
+            text = f"not kept: {first_line(failure)}"
+            self.on_event(Event("", "keep", "warning", text=text))
+            return False
+        names = kept_launch.names
+        price = "price unknown" if kept_launch.usd is None else f"${kept_launch.usd:.2f} at most"
+        stay = f"{' '.join(names)} {'stays' if len(names) == 1 else 'stay'} up for {kept_launch.minutes} min, {price}: "
+        look = NextStep("Ssh", names[0]) + " opens a terminal; " if names else ""
+        add_advice(error, stay + look + NextStep("FetchResults") + " fetches; " + NextStep("TerminateAll") + " ends it")
+        return True
 
     def _terminate_after_failure(self, plan: LaunchPlan, error: BaseException, fetched: Sequence[str] = ()) -> None:
         """Terminate the launch; add what remains to the error, which must not be replaced by a second one.

@@ -397,5 +397,7 @@ class Session:
         # First of all: a job that cannot run must not cost anything.
         self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.plan_experiment(count, job)
-        steps = experiment.Experiment(self.cluster, self.jobs, self.context.on_event)
+        steps = experiment.Experiment(
+            self.cluster, self.jobs, self.context.on_event, self.settings.vms.keep_failed_minutes
+        )
         return steps.run(plan, job, multi=multi, on_line=on_line, on_start=on_start)

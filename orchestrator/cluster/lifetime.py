@@ -135,6 +135,43 @@ def extend(inventory: Inventory, hours: float) -> ExtendReport:
     )
 
 
+@dataclass(frozen=True)
+class KeptLaunch:
+    """Instances of a launch that stay up for a while after their job has failed.
+
+    :param names: of those whose shutdown was moved to that time.
+    :param usd: what they cost until then; None if unknown.
+    """
+
+    names: tuple[str, ...]
+    minutes: int
+    usd: Decimal | None
+
+
+def keep_for(inventory: Inventory, launch_id: str, minutes: int) -> KeptLaunch:
+    """Have the running instances of a launch shut down some minutes from now, or at their end if that is earlier.
+
+    :raises HostsFailed: the timer of one could not be set; it still shuts down at its end.
+    """
+    context = inventory.context
+    launched = [instance for instance in inventory.running() if instance.launch_id == launch_id]
+    now = context.clock.now()
+
+    def arguments(instance: Instance) -> Sequence[str]:
+        left = minutes if instance.expires_at is None else (instance.expires_at - now).total_seconds() / 60
+        return [str(max(1, min(minutes, int(left)))), _UNCHANGED, _UNCHANGED]
+
+    outcomes = _set_timers(inventory, launched, arguments)
+    timers = {
+        outcome.host.identity: _rounded(outcome.value).expires_at for outcome in outcomes.values() if outcome.value
+    }
+    instance_tags.tag_expiry(context.clients, timers)
+    outcomes.raise_if_failed("the shutdown timer could not be set")
+    rate = cost.total(inventory.meter.usd_per_hour(instance) for instance in launched)
+    usd = None if rate is None else rate * minutes / 60
+    return KeptLaunch(tuple(instance.name for instance in launched), minutes, usd)
+
+
 def tag_expiry_after_start(inventory: Inventory, names: Collection[str]) -> dict[str, datetime]:
     """Tag instances that were just started with their automatic shutdown, which their own timers decide.
 

@@ -171,6 +171,11 @@ class VmSettings:
     reservation_wait_hours: float = rare(
         24.0, number(0, 8784, "hours", or_equal=True), "longest wait of a launch for the start of the reservation"
     )
+    keep_failed_minutes: int = rare(
+        0,
+        integer(0, 1440),
+        "after a failed job, RunExperiment() keeps its VMs up so long, for a look; 0: terminates them",
+    )
     baked_images: bool = rare(
         True, boolean(), "launch from the image that BakeImage() made of the same installation, if there is one"
     )

@@ -13,7 +13,7 @@ from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.cluster.launcher import Launcher, LaunchReport, PhaseTimings
-from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport
+from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport, KeptLaunch
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
@@ -195,6 +195,10 @@ class ClusterService:
     def extend(self, hours: float) -> ExtendReport:
         """Postpone the automatic shutdown of the running instances, as far as ``max_dollars`` allows."""
         return lifetime.extend(self.inventory, hours)
+
+    def keep_for(self, launch_id: str, minutes: int) -> KeptLaunch:
+        """Have the instances of a launch shut down some minutes from now: time for a look at a failed job."""
+        return lifetime.keep_for(self.inventory, launch_id, minutes)
 
     def set_idle_shutdown(self, minutes: int) -> IdleShutdownReport:
         """Have the running instances shut down after some minutes without use; 0 turns it off."""
