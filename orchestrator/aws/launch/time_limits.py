@@ -53,10 +53,10 @@ class TimeLimits:
             {"path": f"{STATE_FOLDER}/{name}", "permissions": "0644", "content": "0\n"} for name in ("used", "until")
         ]
         return [
-            *fresh,
             {"path": f"{STATE_FOLDER}/limits", "permissions": "0644", "content": limits},
             {"path": f"{STATE_FOLDER}/idle.sh", "permissions": "0755", "content": script("idle.sh")},
             {"path": EXPIRE_SCRIPT, "permissions": "0755", "content": script("expire.sh")},
+            *fresh,
         ]
 
     @property
