@@ -35,6 +35,7 @@ API: dict[type, list[str]] = {
         "extend(hours)",
         "host_names()",
         "interrupted_launches()",
+        "keep_for(launch_id, minutes)",
         "launch(plan)",
         "launch_and(plan, on_ready)",
         "plan(count=None, checks=None)",
