@@ -222,9 +222,7 @@ class Session:
         """Images of installed VMs."""
         from orchestrator.services.machines.baked_images import BakedImageService, InstallState
 
-        installs = self.jobs.installs
-        state = InstallState(self.jobs.load_job, installs.environment_digest, installs.missing_environment)
-        return BakedImageService(self.inventory, state)
+        return BakedImageService(self.inventory, InstallState(self.jobs.load_job, self.jobs.installs))
 
     @CreatedOnce
     def tuning_runs(self) -> TuningRuns:
@@ -397,7 +395,6 @@ class Session:
         # First of all: a job that cannot run must not cost anything.
         self.jobs.check(multi=multi, count=count, folder=job)
         plan = plan or self.plan_experiment(count, job)
-        steps = experiment.Experiment(
-            self.cluster, self.jobs, self.context.on_event, self.settings.vms.keep_failed_minutes
-        )
+        kept_minutes = self.settings.vms.keep_failed_minutes
+        steps = experiment.Experiment(self.cluster, self.jobs, self.context.on_event, kept_minutes)
         return steps.run(plan, job, multi=multi, on_line=on_line, on_start=on_start)

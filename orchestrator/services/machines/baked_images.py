@@ -25,6 +25,7 @@ from orchestrator.hosts import image_preparation
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.core.host import Host
+    from orchestrator.install.job_installs import JobInstalls
     from orchestrator.jobs.spec import JobSpec
 
 AVAILABLE_TIMEOUT_S = 3600.0
@@ -39,13 +40,11 @@ class InstallState:
     """The job of the settings, and its environment on hosts.
 
     :param load_job: reads the job.
-    :param digest: returns the digest of its environment.
-    :param missing: returns the names of the steps that a host lacks.
+    :param installs: of that job on hosts.
     """
 
     load_job: Callable[[], JobSpec]
-    digest: Callable[[JobSpec], str]
-    missing: Callable[[JobSpec, Host], Sequence[str]]
+    installs: JobInstalls
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class BakedImageService:
         host = self.inventory.hosts([name] if name else [])[0]
         instance = next(item for item in self.inventory.instances() if item.name == host.name)
         job = self.install.load_job()
-        if missing := self.install.missing(job, host):
+        if missing := self.install.installs.missing_environment(job, host):
             raise UsageError(
                 f"no image was made: {', '.join(missing)} of {job.name} not installed",
                 where=host.name,
@@ -273,7 +272,7 @@ class BakedImageService:
         images = baked_images.find_images(self.context.clients, self.context.cluster_id)
         source = next((image.contents for image in images if image.id == instance.image_id), None)
         contents = Contents(
-            digest=self.install.digest(job),
+            digest=self.install.installs.environment_digest(job),
             job=job.name,
             base_id=instance.image_id,
             base_name=self.context.settings.cluster.image,
@@ -302,7 +301,7 @@ class BakedImageService:
         """Return digest and name of the job in the settings; empty if it cannot be read."""
         try:
             job = self.install.load_job()
-            return self.install.digest(job), job.name
+            return self.install.installs.environment_digest(job), job.name
         except (StratusError, OSError):
             return "", ""
 
