@@ -122,6 +122,7 @@ class Session:
     def hosts(self) -> HostService:
         """Usage, commands and tunnels, on any host."""
         from orchestrator.hosts.recent_hosts import RecentHosts
+        from orchestrator.install.sending import Sending
         from orchestrator.services.hosts import HostService
 
         context = self.context
@@ -133,7 +134,9 @@ class Session:
             lambda: context.clients.changes,
             in_threads=not context.runtime.sequential,
         )
-        return HostService(self.inventory, context.ssh, context.home / "ssh", self.tunnels, recent, context.on_event)
+        sending = Sending(context.ssh, context.on_event, self._install_logs)
+        folder = context.home / "ssh"
+        return HostService(self.inventory, context.ssh, folder, self.tunnels, recent, sending, context.on_event)
 
     @CreatedOnce
     def tunnels(self) -> Tunnels:

@@ -26,10 +26,10 @@ RUN_SCRIPTS = (
 )
 """Scripts of every run; each framework names its own."""
 
-STEPS = "common apt packages python conda setup requirements parcel s3 engine gpu image present"
+STEPS = "common apt packages python conda setup requirements parcel place s3 engine gpu image present"
 
 _STEP_SCRIPTS = tuple(f"steps/{name}.sh" for name in STEPS.split())
-_PROGRAMS = ("parcel", "pieces", "peers", "image_share", "stage", "uv_install")
+_PROGRAMS = ("parcel", "pieces", "peers", "image_share", "place", "stage", "uv_install")
 INSTALL_SCRIPTS = ("install.sh", *(f"{name}.py" for name in _PROGRAMS), *_STEP_SCRIPTS)
 
 

@@ -12,17 +12,21 @@ from orchestrator.hosts import commands, usage
 from orchestrator.hosts.recent_hosts import RecentHosts
 from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
+from orchestrator.install.sending import HostTransfers, Sending
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
 
 COMMAND_TIMEOUT_S = 600.0
+ALL = "all"
+"""In the place of names: every host."""
 
 
 class HostService:
     """The hosts of one source.
 
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
+    :param sending: sends files and folders.
     :param recent: the hosts of the same source, for commands that follow one another.
     """
 
@@ -33,9 +37,11 @@ class HostService:
         ssh_folder: Path,
         tunnels: Tunnels,
         recent: RecentHosts,
+        sending: Sending,
         on_event: EventHandler = ignore_event,
     ) -> None:
         self._transfers = Transfers(ssh, on_event)
+        self._sending = sending
         self._recent = recent
         self.source = source
         self.tunnels = tunnels
@@ -65,13 +71,14 @@ class HostService:
         """
         return commands.run(self.ssh, self._recent.hosts(names), command, on_line=on_line, timeout_s=timeout_s)
 
-    def send(self, path: Path, name: str = "", remote: str = "") -> HostTransfer:
-        """Send a file or a folder to a host.
+    def send(self, path: Path, names: Sequence[str] = (), remote: str = "") -> HostTransfers:
+        """Send a file or a folder to hosts; of several, each gets it from this computer or from another one.
 
-        :param name: of the host; the first when empty.
+        :param names: of the hosts; the first when empty, all for ``all``.
         :param remote: its path there, absolute or below the login's home; empty for the same name.
         """
-        return self._transfers.send(self.source.hosts([name] if name else [])[0], path, remote)
+        hosts = self.source.hosts([] if list(names) == [ALL] else names)
+        return self._sending.send(hosts if names else hosts[:1], path, remote)
 
     def receive(self, remote: str, path: Path, name: str = "") -> HostTransfer:
         """Receive a file, or the content of a folder, of a host into a folder here.

@@ -10,6 +10,7 @@ from orchestrator.aws.storage.unfinished import UnfinishedUpload
 from orchestrator.core.errors import StratusError
 from orchestrator.core.next_step import NextStep, Text, as_message
 from orchestrator.hosts.transfer import HostTransfer
+from orchestrator.install.sending import HostTransfers
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines
 from orchestrator.interface.render.styles import Styled, line
@@ -125,6 +126,20 @@ def _(report: HostTransfer) -> Document:
         "seconds": round(report.seconds, 3),
         "left_out": document(report.left_out),
     }
+
+
+@lines.register(HostTransfers)
+def _(report: HostTransfers, now: datetime) -> Lines:
+    return [
+        *(text for transfer in report.transfers for text in lines(transfer, now)),
+        *(_failure(name, error) for name, error in report.failed.items()),
+    ]
+
+
+@document.register(HostTransfers)
+def _(report: HostTransfers) -> Document:
+    transfers = [document(transfer) for transfer in report.transfers]
+    return {"source": report.source, "hosts": transfers, "failed": document(report.failed)}
 
 
 @lines.register(InstanceRolePlan)

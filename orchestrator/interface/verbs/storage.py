@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
-from orchestrator.interface.verbs.interaction import Confirmation, check_number, confirm, interruptible, show
+from orchestrator.interface.verbs.interaction import (
+    Confirmation,
+    check_number,
+    confirm,
+    interruptible,
+    raise_if_failed,
+    show,
+)
 from orchestrator.interface.verbs.parameters import Consent, JobOption, VerbParameter, decimal_number
 
 if TYPE_CHECKING:
     from orchestrator.hosts.transfer import HostTransfer
+    from orchestrator.install.sending import HostTransfers
     from orchestrator.interface.workspace import Workspace
     from orchestrator.services.instance_roles import InstanceRoleEnd, InstanceRolePlan
     from orchestrator.services.storage import AbortReport, DataListing, TransferReport
@@ -185,24 +193,26 @@ def _shown(workspace: Workspace, report: TransferReport) -> TransferReport:
 
 
 @GROUP.verb(
-    "Send", "send", examples=(NextStep("Send", "data.csv", "ml-0"), NextStep("Send", "data", "ml-0", "work/data"))
+    "Send", "send", examples=(NextStep("Send", "data.csv", "ml-0"), NextStep("Send", "data", "all", "work/data"))
 )
-def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote = "") -> HostTransfer:
-    """Send a file or a folder to a VM.
+def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote = "") -> HostTransfers:
+    """Send a file or a folder to VMs.
 
-    A file gets its name when it is complete, and is checked by its SHA-256. An interrupted call starts from the
-    beginning.
+    Files get their names when they are complete, and are checked by SHA-256. After a cut or a kill the same call sends
+    what is missing. Several VMs pass the data on to each other: this computer sends it once.
 
-    path    the file or folder here.
-    host    name of the VM (default: the first).
+    path    the file or folder here; caches, environments and version control in it are left out.
+    host    name of the VM (default: the first); several between blanks; all.
     remote  its path there, absolute or below the login's home (default: the same name).
 
-    Costs  nothing beyond the VM's time.
+    Costs  nothing beyond the VMs' time.
     """
-    again = NextStep("Send", path, *([host] if host else []), *([remote] if remote else []))
-    with interruptible(workspace, "What was sent is not complete.", again + "  sends it again"):
-        report = workspace.session().hosts.send(_path(path), host, remote)
-    return show(workspace, report)
+    again = NextStep("Send", path, *([host] if host or remote else []), *([remote] if remote else []))
+    with interruptible(workspace, "What was sent stays on the VMs.", again + "  sends the rest"):
+        report = workspace.session().hosts.send(_path(path), host.split(), remote)
+    show(workspace, report)
+    raise_if_failed(report.failed, "{hosts} did not get it", fix=again + "  sends the rest")
+    return report
 
 
 @GROUP.verb("Receive", "receive", examples=(NextStep("Receive", "work/model.bin", "models", "ml-0"),))

@@ -39,6 +39,7 @@ from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
+from orchestrator.install.sending import HostTransfers
 from orchestrator.interface.cli import json_output
 from orchestrator.interface.render import registry
 from orchestrator.interface.verbs.registry import default_registry
@@ -116,6 +117,7 @@ KEYS: dict[type, str] = {
     NotebookStop: "host ran",
     Waterfall: "run job hosts",
     HostPhases: "seconds seconds_by_phase",
+    HostTransfers: "source hosts failed",
     HostTransfer: "host source target bytes seconds left_out",
     TransferReport: "source target files unchanged bytes bytes_sent seconds failed",
     DataListing: "url folders objects truncated unfinished",
