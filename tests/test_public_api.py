@@ -73,7 +73,7 @@ API: dict[type, list[str]] = {
         "open_tunnels()",
         "receive(remote, path, name='')",
         "run_command(command, *, names=(), timeout_s=600.0, on_line)",
-        "send(path, name='', remote='')",
+        "send(path, names=(), remote='')",
         "ssh_command(name)",
         "tunnel(name, port)",
         "usage(names=())",
