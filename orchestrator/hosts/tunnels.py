@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core.host import Host
+from orchestrator.hosts.tunnel_uses import TunnelUses
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient, Tunnel
@@ -79,14 +80,26 @@ class Tunnels:
 
     ssh: SshClient
     folder: Callable[[], Path]
+    _uses: TunnelUses = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_uses", TunnelUses(self.ssh))
 
     def open(
-        self, host: Host, remote_port: int, *, purpose: str = "", target_address: str | None = None, port: int = 0
+        self,
+        host: Host,
+        remote_port: int,
+        *,
+        purpose: str = "",
+        target_address: str | None = None,
+        port: int = 0,
+        counts_as_use: bool = True,
     ) -> PortTunnel:
         """Open a tunnel; it makes a new connection when it has lost one.
 
         :param purpose: name of the service that it leads to.
         :param target_address: as the host reaches it; None: its loopback address; empty: its private one.
+        :param counts_as_use: what moves through it keeps the host from an idle shutdown; open alone it never does.
         :param port: wanted on this computer; one of the next ones, or any free one, if another program has it.
         :raises ConnectError: no session.
         """
@@ -95,6 +108,7 @@ class Tunnels:
 
         target = LOOPBACK if target_address is None else target_address
         tunnel = self._forward(host, remote_port, target, port)
+        self._uses.add(host, tunnel, counts=counts_as_use)
         record = OpenTunnel(host.name, remote_port, purpose, tunnel.address, tunnel.port, os.getpid())
         # A full or read-only disk: the tunnel is not listed.
         with contextlib.suppress(OSError):

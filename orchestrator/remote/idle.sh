@@ -28,6 +28,20 @@ job() {
     return 1
 }
 
+quiet() { # prints hexadecimal client ports of connections whose tunnels nothing moves through: tunnel_use.sh
+    for file in "$root"/home/*/stratus/tunnels/* "$root"/root/stratus/tunnels/*; do
+        name=${file##*/}
+        case $name in *[!0-9]*) continue ;; esac
+        hex=$(printf %04X "$name")
+        if ! grep -q ":$hex 01 " /proc/net/tcp /proc/net/tcp6 2>/dev/null; then
+            # Another connection may get the port.
+            rm -f "$file"
+        elif [ "$(head -c 5 "$file" 2>/dev/null)" = quiet ]; then
+            printf '%s ' "$hex"
+        fi
+    done
+}
+
 session() { # an established connection to the SSH port of one of this VM's own addresses
     own=
     for address in $(hostname -I 2>/dev/null); do
@@ -35,12 +49,13 @@ session() { # an established connection to the SSH port of one of this VM's own 
         # The kernel prints an IPv4 address in hexadecimal, last byte first.
         own="$own $(echo "$address" | awk -F. '{ printf "%02X%02X%02X%02X", $4, $3, $2, $1 }')"
     done
-    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf %04X "$port")" -v own="$own" '
+    cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk -v port="$(printf %04X "$port")" -v own="$own" -v quiet="$(quiet)" '
         $4 == "01" {
             split($2, local, ":")
+            split($3, remote, ":")
             size = length(local[1])
             old = size == 8 || substr(local[1], 1, 24) == "0000000000000000FFFF0000"
-            if (local[2] == port && (!old || index(own, substr(local[1], size - 7)))) found = 1
+            if (local[2] == port && !index(quiet, remote[2]) && (!old || index(own, substr(local[1], size - 7)))) found = 1
         }
         END { exit !found }'
 }

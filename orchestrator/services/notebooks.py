@@ -72,7 +72,7 @@ class NotebookService:
         self.tools.install(host, steps.notebook_plan(self.tools.settings), "JupyterLab", AGAIN)
         server = notebooks.start(self.tools.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
         # From a port that stays the same if it can: the browser's page reconnects to it.
-        tunnel = self.tunnels.open(host, server.port, purpose="JupyterLab", port=FIRST_PORT)
+        tunnel = self.tunnels.open(host, server.port, purpose="JupyterLab", port=FIRST_PORT, counts_as_use=False)
         return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
 
     def stop(self, name: str = "") -> NotebookStop:

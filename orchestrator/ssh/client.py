@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,6 +100,9 @@ class SshClient:
         self._pool = self._new_pool()
         # Kept to close them with the client; their ports would stay open otherwise.
         self._tunnels: list[Tunnel] = []
+        # By the name of a host.
+        self._started: dict[str, int] = {}
+        self._channels: dict[str, weakref.WeakSet[paramiko.Channel]] = {}
 
     def __enter__(self) -> SshClient:
         return self
@@ -273,6 +277,11 @@ class SshClient:
             f"could not write {remote}"
         )
 
+    def uses(self, host: Host) -> tuple[int, bool]:
+        """Return how many commands were started on a host, and whether one of them is still open."""
+        channels = list(self._channels.get(host.name, ()))
+        return self._started.get(host.name, 0), any(not channel.closed for channel in channels)
+
     def forward(self, host: Host, port: int, *, target_address: str = "", local_port: int = 0) -> Tunnel:
         """Open a tunnel from ``Tunnel.address`` and ``Tunnel.port`` on this computer to ``port`` on the target.
 
@@ -333,6 +342,8 @@ class SshClient:
             started + (timeouts.silence_s or SILENCE_TIMEOUT_S) if timeouts.deadline is None else timeouts.deadline
         )
         channel = self._pool.open_channel(host, deadline, open_session)
+        self._started[host.name] = self._started.get(host.name, 0) + 1
+        self._channels.setdefault(host.name, weakref.WeakSet()).add(channel)
         try:
             call_with_timeout(partial(_begin, channel, command, merge, eof), deadline - time.monotonic())
             return ChannelSession(host, channel, timeouts, started)

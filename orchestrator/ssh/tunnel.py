@@ -58,6 +58,11 @@ class Tunnel:
         self._accepting = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True)
         self._accepting.start()
 
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that went through, both ways."""
+        return self._server.moved_bytes
+
     def at_close(self, call: Callable[[], None]) -> None:
         """Call a function, once, when the tunnel is closed."""
         self._at_close.append(call)
@@ -92,6 +97,8 @@ class _Server(socketserver.ThreadingTCPServer):
         self.connections: set[_ForwardedConnection] = set()
         self.lock = threading.Lock()
         self.closing = False
+        # Not exact: threads count without a lock. It tells whether anything moves.
+        self.moved_bytes = 0
 
     def end_connections(self) -> None:
         """End all connections, and wait a moment for their threads."""
@@ -164,6 +171,7 @@ class _ForwardedConnection(socketserver.BaseRequestHandler):
         """Forward from the local socket to the remote end."""
         with contextlib.suppress(OSError, EOFError):
             while data := self.request.recv(1 << 16):
+                self.server.moved_bytes += len(data)
                 send_all(channel, data)
             channel.shutdown_write()
 
@@ -171,6 +179,7 @@ class _ForwardedConnection(socketserver.BaseRequestHandler):
         """Forward from the remote end to the local socket."""
         try:
             while data := channel.recv(2 * WINDOW_BYTES):
+                self.server.moved_bytes += len(data)
                 self.request.sendall(data)
             # If the remote end has only stopped sending, this side may still send.
             self.request.shutdown(socket.SHUT_RDWR if channel.closed else socket.SHUT_WR)

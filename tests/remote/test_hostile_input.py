@@ -109,6 +109,7 @@ SCRIPTS = {
     "limit.sh": ("{}", "{}"),
     "notify.sh": ("{}", "{}"),
     "results.sh": ("{}",),
+    "tunnel_use.sh": ("{}",),
     "tensorboard.sh": ("start", "{}", "0", "{}", "{}"),
 }
 ELSEWHERE = {

@@ -390,3 +390,30 @@ def test_a_host_with_an_ssh_session_is_in_use(tmp_path: Path) -> None:
             watcher.kill()
 
     assert busy == []
+
+
+@pytest.mark.slow
+def test_a_connection_that_only_holds_a_tunnel_open_is_no_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1, ssh_port=port))
+        vm.program("hostname", "echo 127.0.0.1")
+        with socket.create_connection(("127.0.0.1", port)) as session:
+            accepted, _ = server.accept()
+            folder = vm.root / "home/ubuntu/stratus/tunnels"
+            folder.mkdir(parents=True)
+            mark = folder / str(session.getsockname()[1])
+            mark.write_text("used\n")
+            # Of a connection that is gone: another one may get the port.
+            gone = folder / "1"
+            gone.write_text("quiet\n")
+            with vm.watch() as watcher:
+                time.sleep(3)
+                used = vm.shutdowns
+                mark.write_text("quiet\n")
+                wait_until(lambda: "-h now" in vm.shutdowns)
+                watcher.kill()
+            accepted.close()
+
+    assert used == []
+    assert (mark.exists(), gone.exists()) == (True, False)

@@ -74,8 +74,9 @@ def extend(workspace: Workspace, hours: Hours) -> ExtendReport:
 def idle_shutdown(workspace: Workspace, minutes: Minutes) -> IdleShutdownReport:
     """Shut down VMs that are idle.
 
-    Idle is a VM without a job, a busy notebook, an SSH session or GPU use. Connections from this shell count as use.
-    The setting [cluster] idle_minutes applies to VMs that are launched later; this verb to those that are up.
+    Idle is a VM without a job, a busy notebook, an SSH session or GPU use. A tunnel or a notebook that is only open is
+    no use; other connections from this shell are. The setting [cluster] idle_minutes applies to VMs that are launched
+    later; this verb to those that are up.
 
     minutes  minutes without use; 0 turns it off.
     """

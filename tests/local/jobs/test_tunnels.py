@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
-from socket import create_server
+from socket import create_connection, create_server
 from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
 from orchestrator.core.errors import UsageError
+from orchestrator.hosts.tunnel_uses import TunnelUses
 from orchestrator.session import Session
 from tests.support.localcloud.clients import wait_until
 from tests.support.localcloud.iam_enforcement import as_user
@@ -89,6 +91,34 @@ def read_port(session: Session, url: str) -> int:
     """Return the port on the VM that a page's tunnel leads to."""
     port = int(url.rstrip("/").rpartition(":")[2])
     return next(tunnel.remote_port for tunnel in session.hosts.open_tunnels() if tunnel.port == port)
+
+
+def test_a_tunnel_is_use_of_its_vm_while_something_moves_through_it(project: Project, session: Session) -> None:
+    """Told by a file for each connection, which idle.sh reads; seen over a connection of its own."""
+    (host,) = session.inventory.hosts()
+    ssh = session.context.ssh
+    uses = TunnelUses(ssh, interval_s=0.2)
+    with project.session() as other, create_server((host.private_address, 0)) as server:
+
+        def marks() -> tuple[str, ...]:
+            return other.hosts.run_command("cat stratus/tunnels/* 2>/dev/null; true").hosts[0].lines
+
+        with ssh.forward(host, server.getsockname()[1]) as tunnel:
+            uses.add(host, tunnel, counts=True)
+            wait_until(lambda: marks() == ("quiet",))
+            with create_connection((tunnel.address, tunnel.port)) as page:
+                server.settimeout(30)
+                accepted, _ = server.accept()
+                stop = threading.Event()
+                talk = threading.Thread(target=lambda: [page.send(b"x") for _ in iter(lambda: stop.wait(0.05), True)])
+                talk.start()
+                wait_until(lambda: marks() == ("used",))
+                stop.set()
+                talk.join()
+                # Open, as a page that is not looked at.
+                wait_until(lambda: marks() == ("quiet",))
+                accepted.close()
+        wait_until(lambda: marks() == ())
 
 
 def test_status_lists_the_tunnels_of_another_process_until_it_is_killed(project: Project, session: Session) -> None:
