@@ -122,7 +122,6 @@ class Session:
     def hosts(self) -> HostService:
         """Usage, commands and tunnels, on any host."""
         from orchestrator.hosts.recent_hosts import RecentHosts
-        from orchestrator.install.sending import Sending
         from orchestrator.services.hosts import HostService
 
         context = self.context
@@ -134,9 +133,10 @@ class Session:
             lambda: context.clients.changes,
             in_threads=not context.runtime.sequential,
         )
-        sending = Sending(context.ssh, context.on_event, self._install_logs)
         folder = context.home / "ssh"
-        return HostService(self.inventory, context.ssh, folder, self.tunnels, recent, sending, context.on_event)
+        return HostService(
+            self.inventory, context.ssh, folder, self.tunnels, recent, self._install_logs, context.on_event
+        )
 
     @CreatedOnce
     def tunnels(self) -> Tunnels:

@@ -26,7 +26,7 @@ class HostService:
     """The hosts of one source.
 
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
-    :param sending: sends files and folders.
+    :param logs_folder: returns the folder of the hosts' install logs.
     :param recent: the hosts of the same source, for commands that follow one another.
     """
 
@@ -37,11 +37,11 @@ class HostService:
         ssh_folder: Path,
         tunnels: Tunnels,
         recent: RecentHosts,
-        sending: Sending,
+        logs_folder: Callable[[], Path],
         on_event: EventHandler = ignore_event,
     ) -> None:
         self._transfers = Transfers(ssh, on_event)
-        self._sending = sending
+        self._sending = Sending(ssh, on_event, logs_folder)
         self._recent = recent
         self.source = source
         self.tunnels = tunnels
