@@ -108,7 +108,6 @@ class Session:
         """Launch, inspect, stop, start, terminate and recover instances."""
         from orchestrator.services.cluster import ClusterService
 
-        # The checks of the job are requested at every plan: its folder may change in between.
         return ClusterService(self.inventory, self._timings, self._job_checks, self.ssh_config.keep, self._managed)
 
     @CreatedOnce
@@ -328,7 +327,6 @@ class Session:
         from orchestrator.services.jobs import JobContext
 
         context = self.context
-        # Requested when a host logs in, not now: the token is valid for twelve hours, and most images need none.
         ecr_token = partial(ecr.authorization_token, context.clients)
         return JobContext(
             settings=self.settings,
