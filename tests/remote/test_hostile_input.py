@@ -125,6 +125,8 @@ ELSEWHERE = {
     "mesh_ssh.sh": "called by a launcher; test_mesh.py covers its arguments",
     "expire.sh": "takes numbers, from extend.sh",
     "idle.sh": "takes a number, from expire.sh",
+    # Run as root, it would change /etc/fstab of this computer.
+    "disks.sh": "called with names, sources and paths that the config has checked; tests/remote/test_disks.py",
     "install.sh": "below, with its plan",
     "jupyter.sh": "called with an address, a number and the name of a job, which is checked where the job is read",
     "killall.sh": "takes no arguments of the user",
