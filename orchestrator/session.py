@@ -132,10 +132,8 @@ class Session:
             lambda: context.clients.changes,
             in_threads=not context.runtime.sequential,
         )
-        folder = context.home / "ssh"
-        return HostService(
-            self.inventory, context.ssh, folder, self.tunnels, recent, self._install_logs, context.on_event
-        )
+        parts = (context.ssh, context.home / "ssh", self.tunnels, recent, self._install_logs, context.on_event)
+        return HostService(self.inventory, *parts)
 
     @CreatedOnce
     def tunnels(self) -> Tunnels:
@@ -327,6 +325,7 @@ class Session:
         from orchestrator.services.jobs import JobContext
 
         context = self.context
+        # Requested when a host logs in, not now: the token is valid for twelve hours, and most images need none.
         ecr_token = partial(ecr.authorization_token, context.clients)
         return JobContext(
             settings=self.settings,

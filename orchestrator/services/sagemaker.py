@@ -124,7 +124,7 @@ class SageMakerService:
             partial(roles.execution_role_arn, self.clients, settings.role, self.context.cluster_id),
             partial(prices.refresh, [instance_type], Use.TRAINING),
             partial(registry.check_image, self.clients, image, local_image.missing_fix(job)),
-            partial(logs.prepare, self.clients),
+            partial(logs.client, self.clients),
         )
         self._check_limits(bucket, problem, limits)
         price = prices.per_hour(instance_type, Use.TRAINING)

@@ -17,9 +17,9 @@ MAX_LINE_CHARS = 1 << 18
 """CloudWatch's own limit of an event is 256 KiB."""
 
 
-def prepare(clients: Clients) -> None:
-    """Create the client of CloudWatch Logs, which takes 0.2 s: before the first line is waited for."""
-    clients.service("logs")
+def client(clients: Clients) -> Any:
+    """Return the client of CloudWatch Logs, which takes 0.2 s to create: once before the first line is waited for."""
+    return clients.service("logs")
 
 
 @dataclass
@@ -75,4 +75,4 @@ class LogReader:
 
     @property
     def _client(self) -> Any:
-        return self.clients.service("logs")
+        return client(self.clients)
