@@ -75,4 +75,4 @@ class LogReader:
 
     @property
     def _client(self) -> Any:
-        return client(self.clients)
+        return self.clients.service("logs")
