@@ -5,9 +5,12 @@ RunInstances writes the tags, one for each mount, so that every computer can mou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from orchestrator.config.disks import mount_points
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.type_defs import InstanceTypeDef
@@ -16,6 +19,11 @@ TAG_PREFIX = "stratus:mount:"
 
 VOLUME, LOCAL, EFS, LUSTRE = "volume", "local", "efs", "lustre"
 KEEP, READ_ONLY = "keep", "read-only"
+
+_SOURCES = {VOLUME: "(sd|xvd)[a-z]{1,2}", LOCAL: "-", EFS: "fs-[0-9a-f]+", LUSTRE: "fs-[0-9a-f]+(/[a-z0-9]+)?"}
+"""Forms of the sources of each kind."""
+
+_VOLUME_ID = "vol-[0-9a-f]+"
 
 
 @dataclass(frozen=True)
@@ -90,12 +98,23 @@ def device_name(path: str) -> str:
 
 
 def _from_tag(name: str, text: str) -> Mount | None:
-    kind, source, path, *rest = [*text.split(), "", "", ""][: max(3, len(text.split()))]
-    if kind not in (VOLUME, LOCAL, EFS, LUSTRE) or not path:
+    words = text.split()
+    # Whoever may tag an instance would write its /etc/fstab, as root: only what a config could say is taken.
+    if len(words) < 3 or not re.fullmatch(mount_points.NAME_PATTERN, name) or not _is_mount_point(words[2]):
         return None
-    volume_id = next((word for word in rest if word.startswith("vol-")), "")
+    kind, source, path, *rest = words
+    if kind not in _SOURCES or not re.fullmatch(_SOURCES[kind], source):
+        return None
+    volume_id = next((word for word in rest if re.fullmatch(_VOLUME_ID, word)), "")
     options = tuple(word for word in rest if word in (KEEP, READ_ONLY))
     return Mount(name, kind, "" if source == "-" else source, path, options, volume_id)
+
+
+def _is_mount_point(text: str) -> bool:
+    try:
+        return mount_points.parse(text) == text
+    except ValueError:
+        return False
 
 
 def tags(mounts: Sequence[Mount]) -> dict[str, str]:
