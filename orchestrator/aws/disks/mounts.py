@@ -99,7 +99,7 @@ def device_name(path: str) -> str:
 
 def _from_tag(name: str, text: str) -> Mount | None:
     words = text.split()
-    # Whoever may tag an instance would write its /etc/fstab, as root: only what a config could say is taken.
+    # Tags become lines of /etc/fstab, and other principals may change them: only the forms of a config are taken.
     if len(words) < 3 or not re.fullmatch(mount_points.NAME_PATTERN, name) or not _is_mount_point(words[2]):
         return None
     kind, source, path, *rest = words
