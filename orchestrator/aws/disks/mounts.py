@@ -98,11 +98,11 @@ def device_name(path: str) -> str:
 
 
 def _from_tag(name: str, text: str) -> Mount | None:
-    words = text.split()
+    fields = text.split()
     # Tags become lines of /etc/fstab, and other principals may change them: only the forms of a config are taken.
-    if len(words) < 3 or not re.fullmatch(mount_points.NAME_PATTERN, name) or not _is_mount_point(words[2]):
+    if len(fields) < 3 or not re.fullmatch(mount_points.NAME_PATTERN, name) or not _is_mount_point(fields[2]):
         return None
-    kind, source, path, *rest = words
+    kind, source, path, *rest = fields
     if kind not in _SOURCES or not re.fullmatch(_SOURCES[kind], source):
         return None
     volume_id = next((word for word in rest if re.fullmatch(_VOLUME_ID, word)), "")
