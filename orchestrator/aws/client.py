@@ -11,7 +11,7 @@ from functools import cache as cached
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator.aws import answers, error_codes, errors
+from orchestrator.aws import answers, error_codes, errors, request_rules
 from orchestrator.aws.service_models import ServiceModels
 
 if TYPE_CHECKING:
@@ -230,6 +230,8 @@ class Clients:
         client = self.session.client(service, region_name=region, endpoint_url=self.endpoint_url or None, config=config)
         answers.check_client(client)
         client.meta.events.register("before-call", self._count_change)
+        if service in request_rules.SERVICES:
+            client.meta.events.register("before-parameter-build", request_rules.check_when_sent)
         if self.sequential and attempts > 1:
             _retry_by(self.clock, client, attempts)
         return client

@@ -108,7 +108,8 @@ class Planner:
             tags=self._tags(model.run_id),
             output_url=model.url(f"async/{name}"),
         )
-        for operation, values in (("CreateModel", request.model), ("CreateEndpointConfig", request.config)):
+        parts = {"CreateModel": request.model, "CreateEndpointConfig": request.config}
+        for operation, values in {**parts, "CreateEndpoint": request.endpoint}.items():
             api_requests.check(self.clients, operation, values)
         return DeployPlan(request, model, usd_per_hour, source, max_hours)
 
