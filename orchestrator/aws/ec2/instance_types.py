@@ -27,6 +27,7 @@ class InstanceType:
     :param gpu_memory_gib: memory of each GPU, GiB; 0 without GPUs.
     :param network: bandwidth as AWS words it: ``Up to 10 Gigabit``.
     :param zones: Availability Zones that offer it, sorted; an offered type may still lack capacity.
+    :param local_disk_gb: size of its own disks (instance store), GB; 0 if it has none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class InstanceType:
     gpu_memory_gib: float = 0.0
     network: str = ""
     zones: tuple[str, ...] = ()
+    local_disk_gb: int = 0
 
 
 def guess_architecture(name: str) -> str:
@@ -75,6 +77,7 @@ def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType
         gpu_memory_gib=gpus[0].get("MemoryInfo", {}).get("SizeInMiB", 0) / 1024 if gpus else 0.0,
         network=info.get("NetworkInfo", {}).get("NetworkPerformance", ""),
         zones=zones,
+        local_disk_gb=info.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
     )
 
 

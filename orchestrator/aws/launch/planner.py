@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.machines.reservations import Reservation
     from orchestrator.aws.pricing.price_table import Price, Prices
     from orchestrator.config import settings
+    from orchestrator.config.disks.volumes import Volume
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def build_plan(
     placement = _placement(candidates, type_info, count=count, preferred_zones=zones)
     place = partial(candidates.within, count=count, preferred_zones=zones)
     choices = [(type_info, placement), *_fallbacks(clients, settings, image, place)]
+    local_disks = next((volume for volume in settings.volumes if volume.is_local), None)
+    _check_local_disks(local_disks, [candidate for candidate, _ in choices])
     ceiling = PriceCeiling.of(settings.vms)
     pools, warnings = ceiling.apply(_pools(prices, settings, choices), prices.spot_per_hour)
     if reservation := results.reservation:
@@ -152,7 +155,7 @@ def build_plan(
         volumes=tuple(
             replace(item, usd_per_hour=_disk_usd(prices, item.disk, cluster_id.region)) for item in planned_volumes
         ),
-        local_disks=next((volume for volume in settings.volumes if volume.is_local), None),
+        local_disks=local_disks,
         file_systems=results.file_systems,
         pools=tuple(pools),
         market=pools[0].market,
@@ -171,6 +174,19 @@ def build_plan(
         plan = replace(plan, spot_price=prices.spot_per_hour(type_info.name, pools[0].subnet.zone))
     plan.time_limits  # noqa: B018 - raises for a budget that cannot be enforced, before anything is launched
     return plan
+
+
+def _check_local_disks(setting: Volume | None, candidates: Sequence[InstanceType]) -> None:
+    """Check that every type has the local disks that a setting mounts.
+
+    :raises UsageError: one has none; its VMs would be launched, and could not be used.
+    """
+    without = [candidate.name for candidate in candidates if not candidate.local_disk_gb]
+    if setting and without:
+        raise UsageError(
+            f"[volumes] {setting.name} mounts local disks, and {without[0]} has none",
+            fix="choose a type with NVMe disks (m6id, c6id, g5, g6, i4i ...), or remove the line from [volumes]",
+        )
 
 
 def _beside_volumes(placement: Placement, planned: Sequence[PlannedVolume], existing: ExistingVolumes) -> Placement:

@@ -91,7 +91,7 @@ def test_user_data_beyond_the_limit_of_ec2_is_refused_to_the_byte() -> None:
     limits = TimeLimits(480, budget_minutes=960, idle_minutes=30)
     room = MAX_USER_DATA_BYTES - len(user_data(HostKey("", HOST_KEY.public), limits).encode())
     assert len(user_data(HostKey("k" * room, HOST_KEY.public), limits).encode()) == 16384
-    assert room > 8000, "the scripts that every machine boots with take up half of it"
+    assert room > 7000, "the scripts that every machine boots with leave less than that"
 
     with pytest.raises(UsageError, match="the user data has 16,385 bytes; the limit of EC2 is 16,384") as caught:
         user_data(HostKey("k" * (room + 1), HOST_KEY.public), limits)

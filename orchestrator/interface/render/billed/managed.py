@@ -43,8 +43,12 @@ def kept(report: ManagedEndReport) -> Lines:
     """Return what was left on purpose, with its price, and how to end it."""
     if not report.kept_resources:
         return []
-    rows = [f"  Kept: {resource.kind} {resource.name}, {_price(resource)}" for resource in report.kept_resources]
+    rows = ["  Kept: " + ", ".join(filter(None, _facts(resource))) for resource in report.kept_resources]
     return [*rows, line("  ", NextStep("TerminateAll", kept=True), " deletes what is kept as well.")]
+
+
+def _facts(resource: ManagedResource) -> tuple[str, ...]:
+    return (f"{resource.kind} {resource.name}", resource.detail, _price(resource))
 
 
 def ended(report: ManagedEndReport) -> list[str]:
