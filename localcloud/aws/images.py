@@ -15,6 +15,8 @@ from moto.ec2.models.amis import Ami
 from moto.ssm.models import Parameter
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from moto.ec2.models.instances import Instance
     from moto.ssm.models import SimpleSystemManagerBackend
 
@@ -147,10 +149,19 @@ class BakedImage(Ami):
     """An image made from an instance, with a snapshot of each of its volumes.
 
     :param base: image of the instance; None if it was deregistered.
+    :param without: devices whose volumes are left out.
     """
 
     def __init__(
-        self, ec2: Any, image_id: str, instance: Instance, *, name: str, description: str, **facts: Any
+        self,
+        ec2: Any,
+        image_id: str,
+        instance: Instance,
+        *,
+        name: str,
+        description: str,
+        without: Collection[str],
+        **facts: Any,
     ) -> None:
         base = ec2.amis.get(instance.image_id)
         # Before moto's constructor, which reads ``block_device_mappings``.
@@ -170,6 +181,8 @@ class BakedImage(Ami):
         # moto's own is of a disk of 15 GiB, whatever the instance has.
         del ec2.snapshots[self.ebs_snapshot.id]
         for device, mapping in instance.get_block_device_mapping:
+            if device in without:
+                continue
             volume = ec2.get_volume(mapping.volume_id)
             snapshot = ec2.create_snapshot(
                 volume.id, f"Created by CreateImage({instance.id}) for {self.id}", from_ami=self.id

@@ -94,6 +94,7 @@ class LustreFileSystem(FileSystem):
 
     lifecycle: str
     creation_time: float
+    client_request_token: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the file system as DescribeFileSystems does."""
@@ -112,9 +113,14 @@ class Fsx(FSxBackend):
         self._environment, self._disks = environment, disks
 
     def create_file_system(self, *args: Any, **options: Any) -> Any:
-        """Create a file system, which is available after some time."""
+        """Create a file system, which is available after some time; a repeated request is answered with the first's."""
+        token = options["client_request_token"]
+        for existing in self.file_systems.values():
+            if token and getattr(existing, "client_request_token", None) == token:
+                return existing
         file_system: Any = super().create_file_system(*args, **options)
         file_system.__class__ = LustreFileSystem
+        file_system.client_request_token = token
         file_system.lifecycle = "CREATING"
         file_system.creation_time = self._environment.clock.utc().timestamp()
         self._disks.make_shared(file_system.file_system_id)

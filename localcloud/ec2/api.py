@@ -77,6 +77,8 @@ class Ec2Api(EC2Response):
     def create_image(self) -> ActionResult:
         """Make an image of an instance, with snapshots of its volumes and a copy of its host's disk."""
         self.error_on_dryrun()
+        # NoDevice is an empty text, which is lost on the way here.
+        mappings = self._get_param("BlockDeviceMappings", [])
         image = images.create(
             self.ec2_backend,
             self._get_param("InstanceId"),
@@ -84,6 +86,7 @@ class Ec2Api(EC2Response):
             self._get_param("Description", ""),
             {part["ResourceType"]: part["Tags"] for part in self._get_param("TagSpecifications", [])},
             reboots=not self._get_bool_param("NoReboot", False),
+            without={mapping["DeviceName"] for mapping in mappings if not mapping.get("Ebs")},
         )
         return ActionResult({"ImageId": image.id})
 

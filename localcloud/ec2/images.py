@@ -6,7 +6,7 @@ when these are to be deleted with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.exceptions import EC2ClientError
@@ -28,11 +28,13 @@ def create(
     tags: Mapping[str, Sequence[Mapping[str, str]]],
     *,
     reboots: bool,
+    without: Collection[str] = (),
 ) -> BakedImage:
     """Make an image of an instance. Its disks are copied at once, and it is available some time later.
 
     :param tags: type of resource, ``image`` or ``snapshot`` -> tags.
     :param reboots: reboot the instance, as EC2 does unless NoReboot is set.
+    :param without: devices whose volumes are no part of the image.
     :raises EC2ClientError: InvalidAMIName.Duplicate, IncorrectState, InvalidParameterValue.
     """
     (instance,) = ec2.known([instance_id])
@@ -49,6 +51,7 @@ def create(
         instance,
         name=name,
         description=description,
+        without=without,
         creation_date=ec2.environment.clock.utc(),
     )
     _tag(ec2, [image.id], tags.get("image", ()))

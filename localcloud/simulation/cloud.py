@@ -33,7 +33,8 @@ from localcloud.sagemaker.hosting.simulated import SimulatedSite
 from localcloud.sagemaker.runs.simulated_runs import SimulatedExecutor
 from localcloud.scenarios.fault_engine import FaultEngine
 from localcloud.scenarios.scenario import Scenario
-from localcloud.simulation import managed
+from localcloud.simulation import disks, managed
+from localcloud.simulation.disks import LiveDisk
 from localcloud.simulation.managed import LiveManaged
 from localcloud.simulation.scheduled_calls import in_process_caller
 
@@ -169,6 +170,10 @@ class InMemoryCloud:
     def live_managed(self) -> list[LiveManaged]:
         """Return the jobs, warm pools and endpoints of SageMaker that bill now, of all owners."""
         return managed.live(self._cloud.sagemaker)
+
+    def live_disks(self, region: str) -> list[LiveDisk]:
+        """Return the volumes, images, snapshots and file systems of a region, of all owners."""
+        return disks.live(region)
 
     def schedules(self) -> list[str]:
         """Return the names of the schedules of EventBridge Scheduler, of all owners."""

@@ -29,7 +29,10 @@ COLLEAGUE_ID = "c011ea90e000"
 
 REGIONS = ("us-west-2", "eu-west-1")
 ACTIVE = ("pending", "running", "stopping", "stopped")
-CHANGES = ("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot")
+CHANGES = (
+    *("Terminate", "Stop", "Start", "Delete", "Create", "Modify", "Import", "Authorize", "Revoke", "Run", "Reboot"),
+    *("Attach", "Detach", "Deregister"),
+)
 CENT = Decimal("0.01")
 MINUTE_USD = Decimal("0.41") / 60  # of the most expensive type that runs launch, with disk and address
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import managed_runs
+from tests.chaos import lives
+from tests.chaos.managed_runs import ManagedLife
 
 
 @pytest.mark.slow
 def test_nothing_of_sagemaker_is_left_and_nothing_of_others_is_touched() -> None:
-    lives = [managed_runs.live(seed) for seed in range(6)]
+    lived = [lives.live(ManagedLife, seed) for seed in range(6)]
 
-    assert {life.seed: life.violations for life in lives if life.violations} == {}
+    assert {life.seed: life.violations for life in lived if life.violations} == {}
     # The lives are not all undisturbed.
-    assert any(life.is_interrupted for life in lives)
+    assert any(life.is_interrupted for life in lived)
 
 
 @pytest.mark.slow
 def test_a_life_is_the_same_again() -> None:
-    assert managed_runs.live(255).trace == managed_runs.live(255).trace
+    assert lives.live(ManagedLife, 255).trace == lives.live(ManagedLife, 255).trace

@@ -70,13 +70,14 @@ class SimulatedSsh:
                 raise HostError(f"the VM stopped before SSH was up: {reason}", where=host.name)
         raise last_error
 
-    def run(self, host: Host, command: str, *, timeout_s: float = 30.0) -> CommandResult:  # noqa: ARG002
+    def run(self, host: Host, command: str, *, timeout_s: float = 30.0, stdin: bytes = b"") -> CommandResult:  # noqa: ARG002
         """As `SshClient.run`, for the few commands that these runs need."""
         self._connect(host)
         self.clock.sleep(0.1)
         args = shlex.split(command)
         stdout = self._rotate(host, args[4:]) if "rotate.sh" in args[3:4] else ""
         stdout = self._timer(host, args[4:]) if "extend.sh" in args[3:4] else stdout
+        stdout = "@@ready\n" if "bake.sh" in args[3:4] else stdout
         stdout = stdout if self.lie is None else self.lie
         return CommandResult(host.name, args[0], stdout, "", 0, 0.1)
 

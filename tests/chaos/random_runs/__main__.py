@@ -6,7 +6,9 @@ import argparse
 import sys
 from functools import partial
 
-from tests.chaos import managed_runs
+from tests.chaos import lives
+from tests.chaos.disk_runs import DiskLife
+from tests.chaos.managed_runs import ManagedLife
 from tests.chaos.random_runs import campaign, process_runs
 
 
@@ -16,6 +18,7 @@ def main() -> int:
     parser.add_argument("--simulated", "--lives", type=int, default=1000, help="runs in virtual time (default: 1000)")
     parser.add_argument("--runs", type=int, default=60, help="runs of the real program on real hosts (default: 60)")
     parser.add_argument("--managed", type=int, default=100, help="lives with SageMaker (default: 100)")
+    parser.add_argument("--disks", type=int, default=100, help="lives with disks and images (default: 100)")
     parser.add_argument("--first", type=int, default=0, help="first seed (default: 0)")
     parser.add_argument("--at-once", type=int, default=2, help="processes (default: 2)")
     parser.add_argument("--seed", type=int, help="only this simulated run")
@@ -41,9 +44,10 @@ def _run_all(options: argparse.Namespace) -> int:
     summary = campaign.summarize(results, print_line=partial(print, flush=True))
     print("\n".join(summary.lines), flush=True)
     failed = bool(summary.failed)
-    if options.managed:
-        seeds = range(options.first, options.first + options.managed)
-        failed |= managed_runs.run_and_print(seeds, at_once=options.at_once)
+    for kind, count in ((ManagedLife, options.managed), (DiskLife, options.disks)):
+        if count:
+            seeds = range(options.first, options.first + count)
+            failed |= lives.run_and_print(kind, seeds, at_once=options.at_once)
     if options.runs:
         seeds = range(options.first, options.first + options.runs)
         failed |= process_runs.run_and_print(seeds, at_once=options.at_once)

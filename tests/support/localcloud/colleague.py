@@ -62,6 +62,39 @@ def create(cloud: InMemoryCloud) -> None:
     )
 
 
+def create_disks(cloud: InMemoryCloud) -> None:
+    """Create a kept volume, a snapshot of an image, and shared file systems, with names as in the user's settings."""
+    session: Any = cloud.session()
+    ec2, efs, fsx = (session.client(name, region_name="us-west-2") for name in ("ec2", "efs", "fsx"))
+    subnet = ec2.describe_subnets()["Subnets"][0]
+
+    def tagged(kind: str, **more: str) -> Any:
+        return [
+            {"ResourceType": kind, "Tags": [*TAGS, *({"Key": f"stratus:{k}", "Value": v} for k, v in more.items())]}
+        ]
+
+    for name in ("work", "fast"):
+        specification = tagged("volume", volume=name)
+        volume = ec2.create_volume(
+            AvailabilityZone=subnet["AvailabilityZone"], Size=20, VolumeType="gp3", TagSpecifications=specification
+        )
+    ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=tagged("snapshot", install="0123456789abcdef"))
+    group = ec2.create_security_group(
+        GroupName="stratus-ml-01234567-files", Description="theirs", TagSpecifications=tagged("security-group")
+    )["GroupId"]
+    for name in ("shared", "lasting"):
+        (specification,) = tagged("", filesystem=name)
+        shared = efs.create_file_system(CreationToken=f"their {name}", Tags=specification["Tags"])
+        efs.create_mount_target(
+            FileSystemId=shared["FileSystemId"], SubnetId=subnet["SubnetId"], SecurityGroups=[group]
+        )
+    for name in ("quick", "slow"):
+        (specification,) = tagged("", filesystem=name)
+        fsx.create_file_system(
+            FileSystemType="LUSTRE", StorageCapacity=1200, SubnetIds=[subnet["SubnetId"]], Tags=specification["Tags"]
+        )
+
+
 def _endpoints(sagemaker: Any, arn: str) -> None:
     sagemaker.create_model(ModelName="theirs", PrimaryContainer={"Image": IMAGE}, ExecutionRoleArn=arn)
     serverless = {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}

@@ -1,0 +1,232 @@
+"""Random lives with disks: volumes, shared file systems and baked images. scripts/chaos --disks N lives them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from localcloud.simulation.disks import LiveDisk
+from orchestrator.aws.disks import file_systems, volumes
+from orchestrator.aws.ec2 import instance_tags
+from orchestrator.aws.machines.baked_images import Contents
+from orchestrator.core.journal import JournalEntry
+from orchestrator.services.machines.baked_images import BakePlan
+from orchestrator.session import Session
+from tests.chaos import invariants
+from tests.chaos.invariants import InvariantMonitor
+from tests.chaos.lives import Life
+from tests.support.localcloud import colleague
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REGION = "us-west-2"
+CONFIG = """[cluster]
+name = ml
+[aws]
+region = us-west-2
+ssh_from = 203.0.113.7/32
+[volumes]
+{volumes}
+[file_systems]
+{file_systems}
+"""
+VOLUMES = (
+    "data = 50 GiB at /data",
+    "work = 20 GiB at /work, keep",
+    "fast = 20 GiB at /fast, io2, 1000 IOPS, keep",
+    "scratch = 20 GiB at ~/scratch, io2, 1000 IOPS",
+)
+FILE_SYSTEMS = (
+    "shared = efs at /shared",
+    "lasting = efs at /lasting, keep",
+    "quick = lustre 1200 GiB at /quick",
+    "slow = lustre 1200 GiB at /slow, keep",
+    "lab = efs {lab} at /lab",
+)
+CALLS = (
+    "RunInstances",
+    "DescribeInstances",
+    "TerminateInstances",
+    "StartInstances",
+    "StopInstances",
+    "CreateTags",
+    "CreateSecurityGroup",
+    "AuthorizeSecurityGroupIngress",
+    "DescribeSecurityGroups",
+    "DeleteSecurityGroup",
+    "AttachVolume",
+    "DescribeVolumes",
+    "DeleteVolume",
+    "CreateFileSystem",
+    "DescribeFileSystems",
+    "DeleteFileSystem",
+    "CreateMountTarget",
+    "DescribeMountTargets",
+    "DeleteMountTarget",
+    "CreateImage",
+    "DescribeImages",
+    "DeregisterImage",
+    "DescribeSnapshots",
+    "DeleteSnapshot",
+)
+"""API calls that fail, or around which a life is interrupted; CreateFileSystem and two others are of EFS and FSx."""
+
+CODES = ("ThrottlingException", "InternalFailure", "UnauthorizedOperation", "AccessDeniedException")
+
+_JOURNAL_KINDS = {"EFS": file_systems.JOURNAL_KINDS["efs"], "Lustre": file_systems.JOURNAL_KINDS["lustre"]}
+_LASTING = ("lasting", "slow")
+
+
+class DiskLife(Life):
+    """One life with disks while it is lived."""
+
+    name = "disks"
+    title = "with volumes, file systems and images"
+    actions = CALLS
+    codes = CODES
+    first = "launch"
+
+    def config(self) -> str:
+        """Return the settings, with some of the disks."""
+        efs = self.cloud.session().client("efs", region_name=REGION)
+        self.lab = efs.create_file_system(CreationToken="lab")["FileSystemId"]
+        ec2 = self.cloud.session().client("ec2", region_name=REGION)
+        for subnet in ec2.describe_subnets()["Subnets"]:
+            efs.create_mount_target(FileSystemId=self.lab, SubnetId=subnet["SubnetId"])
+        drawn = [
+            "\n".join(self.chance.sample(lines, self.chance.choice((0, 1, 2, 2)))) for lines in (VOLUMES, FILE_SYSTEMS)
+        ]
+        return CONFIG.format(volumes=drawn[0], file_systems=drawn[1].format(lab=self.lab))
+
+    @property
+    def verbs(self) -> Mapping[str, Callable[[Session], None]]:
+        """What the user does."""
+        return {
+            "launch": self._launch,
+            "launch again": self._launch,
+            "launch more": self._launch,
+            "bake": self._bake,
+            "bake again": self._bake,
+            "stop": lambda session: _ignore(session.cluster.stop()),
+            "start": lambda session: _ignore(session.cluster.start()),
+            "status": self._status,
+            "edit": self._edit,
+            "recover": self._recover,
+            "terminate": lambda session: self._terminate(session, kept=False),
+            "terminate kept": lambda session: self._terminate(session, kept=True),
+            "wait": self.wait,
+        }
+
+    def prepare(self) -> None:
+        """Create a colleague's disks."""
+        colleague.create_disks(self.cloud)
+        self.cloud.clock.sleep(300)
+        self.monitor = InvariantMonitor(self.cloud)
+        self.monitor.foreign_ids = {item.id for item in self._disks(ours=False)} - {self.lab}
+        self.computer.on_request = self.monitor.check_request
+
+    def live(self) -> list[str]:
+        """Return what bills, of the user; disks of an instance that ends with it bill with that."""
+        return [f"{item.kind} {item.id}" for item in self._disks(ours=True)]
+
+    def foreign(self) -> list[str]:
+        """Return what there is of other owners, with all of its tags, and their security groups."""
+        groups = invariants.resources(self.cloud, ours=False).groups
+        return [*map(str, self._disks(ours=False)), *sorted(groups)]
+
+    def is_recorded(self, line: str, entries: Sequence[JournalEntry]) -> bool:
+        """Return True if the journal has the request that made it."""
+        kind, _, id_ = line.rpartition(" ")
+        item = next(item for item in self.cloud.live_disks(REGION) if item.id == id_)
+        if kind == "volume":
+            launch_id = item.tags.get(instance_tags.LAUNCH, "")
+            # Those that end with their instance are of its launch.
+            is_kept = item.tags.get(volumes.NAME) or not item.parent
+            wanted = volumes.JOURNAL_KIND if is_kept else "launch"
+            return any(entry.kind == wanted and launch_id in str(entry.facts) for entry in entries if launch_id)
+        if kind == "snapshot":
+            names = [image.name for image in self.cloud.live_disks(REGION) if image.id == item.parent]
+            # Of an image that is being deleted.
+            return not names or self._has(entries, "image", names[0])
+        if kind == "mount target":
+            return True
+        return self._has(entries, _JOURNAL_KINDS.get(kind, kind), item.name)
+
+    def clean_up(self) -> None:
+        """End the cluster, then what it keeps."""
+        self.end_all(self._ending)
+        self.end_all(self.live, kept=True)
+        self.violations += self.monitor.violations
+        left = invariants.resources(self.cloud, ours=True)
+        if any((left.instances, left.groups, left.keys)):
+            self.violations.append(f"left: {left}")
+
+    def _has(self, entries: Sequence[JournalEntry], kind: str, name: str) -> bool:
+        return any((entry.kind, entry.facts.get("name")) == (kind, name) for entry in entries)
+
+    def _disks(self, *, ours: bool) -> Iterator[LiveDisk]:
+        """Yield disks of the user, or of others."""
+        items = self.cloud.live_disks(REGION)
+        theirs = {item.id for item in items if item.tags.get("stratus:owner") == colleague.OWNER} | {self.lab}
+        for item in items:
+            if ours != (item.id in theirs or item.parent in theirs):
+                yield item
+
+    def _ending(self) -> list[str]:
+        """Return what TerminateAll has to end."""
+        lasting = {item.id for item in self._disks(ours=True) if item.tags.get(file_systems.NAME) in _LASTING}
+        return [
+            f"{item.kind} {item.id}"
+            for item in self._disks(ours=True)
+            if item.kind in ("EFS", "Lustre", "mount target") and not lasting & {item.id, item.parent}
+        ]
+
+    def _launch(self, session: Session) -> None:
+        report = session.cluster.launch(session.cluster.plan(self.chance.choice((1, 1, 2))))
+        self.trace += [f"  failed {name}: {error}" for name, error in report.failed.items()]
+
+    def _bake(self, session: Session) -> None:
+        host = session.inventory.hosts()[0]
+        instance = next(item for item in session.inventory.instances() if item.name == host.name)
+        contents = Contents("0123456789abcdef", "line", instance.image_id, "ubuntu", instance.user)
+        image_id = session.baked_images.bake(BakePlan(host, instance, contents, 20, None)).id
+        copied = [item.id for item in self.cloud.live_disks(REGION) if item.parent == image_id]
+        if len(copied) != 1:
+            self.violations.append(f"{image_id} is not of the root disk alone: {copied}")
+
+    def _recover(self, session: Session) -> None:
+        session.cluster.recover(terminate=self.chance.random() < 0.5)
+
+    def _edit(self, _: Session) -> None:
+        """Remove all disks from the settings: from the next process on, only the journal knows of them."""
+        text = self.computer.config.read_text()
+        self.computer.config.write_text(text.partition("[volumes]")[0])
+
+    def _status(self, session: Session) -> None:
+        status = session.cluster.status()
+        shown = Counter(resource.name for resource in status.managed.resources)
+        if doubled := [name for name, count in shown.items() if count > 1]:
+            self.violations.append(f"Status shows twice: {doubled}")
+        bills = [item for item in self._disks(ours=True) if item.kind in ("EFS", "Lustre", "image") or _is_loose(item)]
+        missing = [f"{item.kind} {item.id}" for item in bills if item.id not in shown]
+        if missing and not status.managed.problem:
+            self.violations.append(f"Status does not show {missing}")
+        if unpriced := [item.name for item in status.managed.resources if item.usd_per_hour is None]:
+            self.violations.append(f"Status has no price of {unpriced}")
+
+    def _terminate(self, session: Session, *, kept: bool) -> None:
+        report = session.cluster.terminate(kept=kept)
+        left = self.live() if kept else self._ending()
+        if not report.remaining and left:
+            self.violations.append(f"TerminateAll reports nothing left, and there is {left}")
+
+
+def _is_loose(item: LiveDisk) -> bool:
+    """Return True for a volume that no instance uses."""
+    return item.kind == "volume" and not item.parent
+
+
+def _ignore(_: object) -> None:
+    """Take a result that nothing depends on."""
