@@ -43,12 +43,14 @@ class CancelReport:
     :param left: host -> number of processes that could not be ended; 0 is the expected number.
     :param failed: host -> why its processes could not be ended.
     :param ended_as: state of a run that had ended before, such as ``done``; empty if it was running.
+    :param kind: what the run is on a managed service: ``training job``; empty for one on VMs.
     """
 
     run_id: str
     left: Mapping[str, int]
     failed: Mapping[str, Exception]
     ended_as: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from orchestrator.aws import errors
 from orchestrator.aws.managed.resources import ManagedResource
 from orchestrator.aws.sagemaker import ownership, training
 from orchestrator.aws.sagemaker.ownership import TagMemo
+from orchestrator.core.errors import CloudRefused
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -179,9 +181,11 @@ def stop(clients: Clients, name: str) -> None:
 
     :raises StratusError: SageMaker refused, or does not answer.
     """
-    job = find(clients, name)
-    if job is None or job.has_ended or job.status == "Stopping":
-        return
+    # What may be stopped need not be seen.
+    with suppress(CloudRefused):
+        job = find(clients, name)
+        if job is None or job.has_ended or job.status == "Stopping":
+            return
     with clients.translate_errors(f"stopping the tuning job {name}"):
         clients.service("sagemaker").stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
 

@@ -94,6 +94,8 @@ def _(report: CancelReport, _now: datetime) -> Lines:
     clean = len(report.left) - len(remaining)
     if report.ended_as and not table:
         return [f"  {report.run_id} had ended before ({report.ended_as}): there was nothing to cancel."]
+    if report.kind:
+        return table or [f"  {report.run_id} cancelled: its {report.kind} has ended."]
     return [*table, f"  {report.run_id} cancelled: no process left on {units.count(clean, 'VM')}."]
 
 

@@ -334,7 +334,8 @@ def cancel(workspace: Workspace, run: RunId = "") -> CancelReport:
     report = workspace.session().runs.cancel(run)
     show(workspace, report)
     again = NextStep("CancelJob", report.run_id) + " tries again"
-    raise_if_failed(report.failed, "{hosts} could not be reached to cancel", fix=again)
+    problem = "{hosts} has not ended, and is billed" if report.kind else "{hosts} could not be reached to cancel"
+    raise_if_failed(report.failed, problem, fix=again)
     # A killed process that remains usually hangs in a system call that no signal interrupts.
     remaining = [f"{host}: {count} process{'es' * (count != 1)}" for host, count in report.left.items() if count]
     if remaining:

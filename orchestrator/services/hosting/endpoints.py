@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from orchestrator.aws import schedules
+from orchestrator.aws.managed import unwatched
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import roles
 from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, invocations
@@ -111,10 +112,15 @@ class EndpointService:
             self._undo(request, entry)
             raise
         self.log.record_created(entry, arn)
-        self._wait(request.name, "Creating")
-        self._check(request, entry)
-        problem = self._end_later(request.name, plan.max_hours)
-        return replace(self.describe(request.name), reason=problem)
+        with self._billed_on(request.name):
+            self._wait(request.name, "Creating")
+            self._check(request, entry)
+            problem = self._end_later(request.name, plan.max_hours)
+            return replace(self.describe(request.name), reason=problem)
+
+    def _billed_on(self, name: str) -> AbstractContextManager[None]:
+        fix = NextStep("Endpoints") + "  shows it; " + NextStep("DeleteEndpoint", name) + "  deletes it"
+        return unwatched.billed_on(f"the endpoint {name}", fix)
 
     def _create_parts(self, request: EndpointRequest) -> None:
         try:
@@ -325,7 +331,7 @@ class EndpointService:
 
         :raises LeftRunning: it is still there.
         """
-        endpoint, problem = self.find(name), ""
+        endpoint, problem = self._find_or_delete(name), ""
         for _ in self.context.clock.attempts(DELETE_TIMEOUT_S, BACKOFF):
             try:
                 endpoints.delete(self.clients, endpoint.name)
@@ -341,6 +347,18 @@ class EndpointService:
         fix = NextStep("DeleteEndpoint", endpoint.name) + "  tries again"
         left = [problem or f"{endpoint.name} is still being deleted"]
         raise LeftRunning(f"{endpoint.name} is still billed", left=left, fix=fix)
+
+    def _find_or_delete(self, name: str) -> Endpoint:
+        """Return an endpoint; one of this computer's journal that may not be seen is deleted all the same."""
+        try:
+            return self.find(name)
+        except CloudRefused:
+            full = (prefix := name_prefix(self.context.cluster_id.cluster)) + name.removeprefix(prefix)
+            for entry in self.log.open_entries():
+                if entry.kind == "endpoint" and entry.facts.get("name") == full:
+                    endpoints.delete_unseen(self.clients, full, str(entry.facts.get("part", "")))
+                    self._report(f"the deletion of {full} was requested; whether it is gone cannot be seen", "warning")
+            raise
 
     def _report(self, text: str, state: State) -> None:
         self.context.on_event(Event("", "endpoint", state, text=text))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 
+from orchestrator.aws.managed import unwatched
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import artifacts, quotas, roles, uses
 from orchestrator.aws.sagemaker import requests as api_requests
@@ -167,7 +168,9 @@ class TransformService:
             raise
         self.log.record_created(entry, arn)
         on_start(request.name)
-        job = self._wait(request.name)
+        fix = NextStep("Status") + "  shows it; " + NextStep("TerminateAll") + "  ends it, and all else"
+        with unwatched.billed_on(f"the transform job {request.name}", fix):
+            job = self._wait(request.name)
         self._undo(request.name)
         self.log.record_ended_name(request.name)
         return self._result(plan, job)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from orchestrator.aws.managed import unwatched
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import artifacts, training
 from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
@@ -40,6 +42,7 @@ LOG_LAG_S = 1.0
 
 TAIL_LINES = 10
 LISTED = 20
+KIND = "training job"
 OnLine = Callable[[str, str], None]
 NOT_BILLED = cost.Bill(0.0, Decimal(0), Decimal(0))
 
@@ -104,7 +107,8 @@ class TrainingRuns:
 
     def follow(self, run_id: str, *, on_line: OnLine, on_hosts: Callable[[Sequence[str]], None]) -> RunResult:
         """Pass on a run's output and its changes of status until it ends; see `ManagedRuns.follow`."""
-        item, job = self._locate(run_id)
+        with self._billed_on(run_id):
+            item, job = self._locate(run_id)
         hosts = states.hosts(item, job)
         on_hosts(states.main_hosts(item, job))
         tails: dict[str, list[str]] = {host: [] for host in hosts}
@@ -114,7 +118,8 @@ class TrainingRuns:
             del tails[host][:-TAIL_LINES]
             on_line(host, line)
 
-        job = self._watch(item, keep)
+        with self._billed_on(run_id):
+            job = self._watch(item, keep)
         self._note_end(item, job)
         self._report_money(job)
         run = states.as_run(item, job)
@@ -122,6 +127,10 @@ class TrainingRuns:
             return RunResult(run_id, run.job, run.seconds or 0.0)
         self._fetch_after_failure(run_id)
         raise self._failure(run, job, tails)
+
+    def _billed_on(self, run_id: str) -> AbstractContextManager[None]:
+        item = records.load(self.runs_folder, run_id) or self._unrecorded(run_id)
+        return unwatched.billed_on(f"the training job {item.name}", unwatched.run_fix(run_id))
 
     def _watch(self, item: TrainingRecord, on_line: OnLine) -> TrainingJob:
         """Pass on lines, and report each change of status, until the job has ended; return it then."""
@@ -229,20 +238,31 @@ class TrainingRuns:
 
     def cancel(self, run_id: str) -> CancelReport:
         """Stop a training job, and wait until it has ended."""
-        item, job = self._locate(run_id)
-        hosts, shown = states.hosts(item, job), len(job.phases)
-        if job.has_ended:
-            return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, states.state(job))
-        training.stop(self.clients, item.name)
-        for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
-            job = self._described(item)
-            self._report_phases(job.phases[shown:])
-            shown = len(job.phases)
+        with self._billed_on(run_id):
+            item, job = self._locate_or_stop(run_id)
+            hosts, shown = states.hosts(item, job), len(job.phases)
             if job.has_ended:
-                self._note_end(item, job)
-                return CancelReport(run_id, dict.fromkeys(hosts, 0), {})
+                return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, states.state(job), kind=KIND)
+            training.stop(self.clients, item.name)
+            for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
+                job = self._described(item)
+                self._report_phases(job.phases[shown:])
+                shown = len(job.phases)
+                if job.has_ended:
+                    self._note_end(item, job)
+                    return CancelReport(run_id, dict.fromkeys(hosts, 0), {}, kind=KIND)
         error = HostError(f"still {job.secondary or job.status} after {STOP_TIMEOUT_S:.0f} s", where=item.name)
-        return CancelReport(run_id, {}, {item.name: error})
+        return CancelReport(run_id, {}, {item.name: error}, kind=KIND)
+
+    def _locate_or_stop(self, run_id: str) -> tuple[TrainingRecord, TrainingJob]:
+        """Return a run's job; one of this computer that may not be seen is stopped all the same."""
+        try:
+            return self._locate(run_id)
+        except CloudRefused:
+            if item := records.load(self.runs_folder, run_id):
+                training.stop(self.clients, item.name)
+                self._warn(f"the end of {item.name} was requested")
+            raise
 
     # -- fetch
 

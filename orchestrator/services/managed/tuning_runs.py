@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.aws.managed import unwatched
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import training, tuning
 from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
@@ -17,7 +19,8 @@ from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import HostError, JobFailed, StratusError, UsageError
+from orchestrator.core.errors import CloudRefused, HostError, JobFailed, StratusError, UsageError
+from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs import record
 from orchestrator.jobs.managed import records
@@ -32,6 +35,7 @@ POLL = Backoff(first_s=0.2, longest_s=5.0, growth=1.3)
 WATCH_TIMEOUT_S = 29 * 86400.0
 """A tuning job runs for 28 days at most, as AWS's quotas of tuning have it."""
 
+KIND = "tuning job"
 _STATES = {"Completed": "done", "Failed": "failed", "Stopped": "cancelled"}
 
 
@@ -153,6 +157,14 @@ class TuningRuns:
         :param on_end: called with each training job that has ended, once.
         :raises StratusError: SageMaker does not answer.
         """
+        with self._billed_on(run_id):
+            return self._watch(run_id, on_end)
+
+    def _billed_on(self, run_id: str) -> AbstractContextManager[None]:
+        name = tuning.job_name(self.context.cluster_id, run_id)
+        return unwatched.billed_on(f"the tuning job {name}", unwatched.run_fix(run_id))
+
+    def _watch(self, run_id: str, on_end: Callable[[TuningTrial], None]) -> TuningOutcome:
         ended: dict[str, TuningTrial] = {}
         for _ in self.clock.attempts(WATCH_TIMEOUT_S, POLL):
             item, job = self._locate(run_id)
@@ -209,16 +221,28 @@ class TuningRuns:
 
     def cancel(self, run_id: str) -> CancelReport:
         """Stop a tuning job and its training jobs, and wait until they have ended."""
-        item, job = self._locate(run_id)
-        if job.has_ended:
-            return CancelReport(run_id, {}, {}, _state(job))
-        tuning.stop(self.clients, item.name)
-        for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
-            if self._locate(run_id)[1].has_ended:
-                self.log.record_ended_name(item.name)
-                return CancelReport(run_id, dict.fromkeys(self._names(item), 0), {})
+        with self._billed_on(run_id):
+            item, job = self._locate_or_stop(run_id)
+            if job.has_ended:
+                return CancelReport(run_id, {}, {}, _state(job), kind=KIND)
+            tuning.stop(self.clients, item.name)
+            for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
+                if self._locate(run_id)[1].has_ended:
+                    self.log.record_ended_name(item.name)
+                    return CancelReport(run_id, dict.fromkeys(self._names(item), 0), {}, kind=KIND)
         error = HostError(f"has not ended after {STOP_TIMEOUT_S:.0f} s", where=item.name)
-        return CancelReport(run_id, {}, {item.name: error})
+        return CancelReport(run_id, {}, {item.name: error}, kind=KIND)
+
+    def _locate_or_stop(self, run_id: str) -> tuple[TuningRecord, TuningJob]:
+        """Return a run's job; one of this computer that may not be seen is stopped all the same."""
+        try:
+            return self._locate(run_id)
+        except CloudRefused:
+            if item := records.load_tuning(self.runs_folder, run_id):
+                tuning.stop(self.clients, item.name)
+                text = f"the end of {item.name} was requested"
+                self.context.on_event(Event("", "training", "warning", text=text))
+            raise
 
     def _names(self, item: TuningRecord) -> list[str]:
         return [child.name.removeprefix(f"{item.name}-") for child in tuning.children(self.clients, item.name)]

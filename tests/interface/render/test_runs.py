@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from orchestrator.core.cost import Bill
+from orchestrator.core.errors import HostError
 from orchestrator.interface.render import runs
 from orchestrator.jobs.elastic import JoinReport
 from orchestrator.jobs.record import RunRecord
@@ -113,6 +114,14 @@ def test_a_cancel_counts_what_is_left() -> None:
         "  ml-1  2 processes could not be killed",
         "  r cancelled: no process left on 1 VM.",
     ]
+
+
+def test_a_cancelled_run_of_a_managed_service_has_no_vms() -> None:
+    report = CancelReport("r", {"algo-1": 0}, {}, kind="training job")
+
+    assert rendered(report) == ["  r cancelled: its training job has ended."]
+    failed = replace(report, left={}, failed={"stratus-ml-r": HostError("still Stopping after 420 s")})
+    assert rendered(failed) == ["  stratus-ml-r  failed  still Stopping after 420 s"]
 
 
 def test_a_run_that_had_ended_is_not_called_cancelled() -> None:

@@ -185,6 +185,17 @@ def delete(clients: Clients, name: str) -> None:
                 autoscaling.remove_alarm(clients, name)
 
 
+def delete_unseen(clients: Clients, name: str, config: str) -> None:
+    """Request the deletion of an endpoint that may not be described, with its configuration and model.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    sagemaker = clients.service("sagemaker")
+    _delete(clients, f"the endpoint {name}", lambda: sagemaker.delete_endpoint(EndpointName=name))
+    if config:
+        delete_parts(clients, config, [config])
+
+
 def delete_parts(clients: Clients, config: str, models: Sequence[str]) -> None:
     """Delete a configuration and its models; those that do not exist are no error.
 
