@@ -16,6 +16,11 @@ OURS, OTHERS = "#d55e00", "#56b4e9"
 HEAD = '<svg xmlns="http://www.w3.org/2000/svg" width="{}" height="{}" font-family="sans-serif" font-size="13">'
 
 
+def _milliseconds(seconds: float) -> str:
+    value = seconds * 1000
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def main() -> None:
     """Write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -35,7 +40,7 @@ def main() -> None:
             color = OURS if row["tool"] == "stratus" else OTHERS
             parts.append(f'<text x="4" y="{top}">{escape(row["tool"])}</text>')
             parts.append(f'<rect x="{NAME_PX}" y="{top - 12}" width="{width:.1f}" height="{BAR_PX}" fill="{color}"/>')
-            parts.append(f'<text x="{NAME_PX + width + 6:.1f}" y="{top}">{row["cpu_s"] * 1000:.3g}</text>')
+            parts.append(f'<text x="{NAME_PX + width + 6:.1f}" y="{top}">{_milliseconds(row["cpu_s"])}</text>')
         top += 2 * ROW_PX
     head = HEAD.format(NAME_PX + WIDTH_PX + 60, top - 16)
     options.picture.write_text("\n".join([head, *parts, "</svg>"]) + "\n", encoding="utf-8")
