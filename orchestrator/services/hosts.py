@@ -12,9 +12,9 @@ from orchestrator.hosts import commands, usage
 from orchestrator.hosts.recent_hosts import RecentHosts
 from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
-from orchestrator.install.sending import HostTransfers, Sending
 
 if TYPE_CHECKING:
+    from orchestrator.install.sending import HostTransfers
     from orchestrator.ssh import SshClient
 
 COMMAND_TIMEOUT_S = 600.0
@@ -41,7 +41,8 @@ class HostService:
         on_event: EventHandler = ignore_event,
     ) -> None:
         self._transfers = Transfers(ssh, on_event)
-        self._sending = Sending(ssh, on_event, logs_folder)
+        self._on_event = on_event
+        self._logs_folder = logs_folder
         self._recent = recent
         self.source = source
         self.tunnels = tunnels
@@ -77,8 +78,11 @@ class HostService:
         :param names: of the hosts; the first when empty, all for ``all``.
         :param remote: its path there, absolute or below the login's home; empty for the same name.
         """
+        # Here: a command needs nothing of an install.
+        from orchestrator.install.sending import Sending
+
         hosts = self.source.hosts([] if list(names) == [ALL] else names)
-        return self._sending.send(hosts if names else hosts[:1], path, remote)
+        return Sending(self.ssh, self._on_event, self._logs_folder).send(hosts if names else hosts[:1], path, remote)
 
     def receive(self, remote: str, path: Path, name: str = "") -> HostTransfer:
         """Receive a file, or the content of a folder, of a host into a folder here.
