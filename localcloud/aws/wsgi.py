@@ -35,6 +35,22 @@ _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]*)/([^/]+)/")
 # SageMaker's runtime has paths in the place of actions.
 _INVOCATION = re.compile(r"/endpoints/[^/]+/(async-)?invocations")
 
+# Services that have methods and paths in the place of actions: EFS and EventBridge Scheduler.
+_REST_SERVICES = ("elasticfilesystem", "scheduler")
+_CREATE_OR_LIST = {"POST": "Create{}", "GET": "Describe{}s"}
+_REST_ACTIONS: tuple[tuple[re.Pattern[str], str, Mapping[str, str]], ...] = (
+    (re.compile(r"/2015-02-01/file-systems/?"), "FileSystem", _CREATE_OR_LIST),
+    (re.compile(r"/2015-02-01/file-systems/[^/]+"), "FileSystem", {"DELETE": "Delete{}", "PUT": "Update{}"}),
+    (re.compile(r"/2015-02-01/mount-targets/?"), "MountTarget", _CREATE_OR_LIST),
+    (re.compile(r"/2015-02-01/mount-targets/[^/]+"), "MountTarget", {"DELETE": "Delete{}"}),
+    (re.compile(r"/schedules/?"), "Schedule", {"GET": "List{}s"}),
+    (
+        re.compile(r"/schedules/[^/]+"),
+        "Schedule",
+        {"POST": "Create{}", "PUT": "Update{}", "GET": "Get{}", "DELETE": "Delete{}"},
+    ),
+)
+
 # Set by ``buffer_body`` on every request for the inner wrappers: action, service, region and access key of the
 # signature; empty without a signature.
 ACTION, SERVICE, REGION, KEY = "localcloud.action", "localcloud.service", "localcloud.region", "localcloud.key"
@@ -122,7 +138,17 @@ def _action(environ: Environ, body: bytes) -> str:
         return parse_qs(body[:200].decode("latin-1")).get("Action", ["-"])[0]
     if match := _INVOCATION.fullmatch(environ["PATH_INFO"]):
         return "InvokeEndpointAsync" if match[1] else "InvokeEndpoint"
-    return f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+    method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+    if environ[SERVICE] in _REST_SERVICES:
+        return _rest_action(method, path)
+    return f"{method} {path}"
+
+
+def _rest_action(method: str, path: str) -> str:
+    for pattern, noun, verbs in _REST_ACTIONS:
+        if method in verbs and pattern.fullmatch(path):
+            return verbs[method].format(noun)
+    return f"{method} {path}"
 
 
 def render_errors(inner: Application) -> Application:

@@ -184,9 +184,9 @@ class Launcher:
                 # Pressed twice: leave now. The launch stays open in the journal, for the next start to resolve.
                 if isinstance(error, KeyboardInterrupt) and interrupt.repeated:
                     raise _without_rollback(error, plan) from None
-                self._roll_back(plan, error)
+                left = self._roll_back(plan, error) or "nothing of it is left."
                 if isinstance(error, KeyboardInterrupt):
-                    add_advice(error, f"Launch {plan.launch_id} was rolled back: nothing of it is left.")
+                    add_advice(error, f"Launch {plan.launch_id} was rolled back: {left}")
                 if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
                     raise self._with_alternatives(error, plan) from error
                 raise
@@ -265,8 +265,8 @@ class Launcher:
 
     # -- when it fails
 
-    def _roll_back(self, plan: LaunchPlan, error: BaseException) -> None:
-        """Terminate what a launch has created, and delete group and key pair if no other instance uses them.
+    def _roll_back(self, plan: LaunchPlan, error: BaseException) -> str:
+        """Delete what a launch has created, with group and key pair if unused; return why disks of it remain.
 
         :raises LeftRunning: an instance may be left.
         """
@@ -277,9 +277,10 @@ class Launcher:
                 left=left,
                 fix=NextStep("TerminateAll") + "  terminates them",
             ) from error
-        shared.delete_volumes(self.context, plan)
+        disks_left = shared.roll_back(self.context, plan)
         if not plan.existing_names:  # earlier instances of the cluster would use both
             self.delete_group_and_key()
+        return disks_left
 
     def _terminate_launch(self, plan: LaunchPlan) -> list[str]:
         context = self.context

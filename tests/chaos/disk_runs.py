@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from localcloud.simulation.disks import LiveDisk
 from orchestrator.aws.disks import file_systems, volumes
-from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.machines.baked_images import Contents
 from orchestrator.core.journal import JournalEntry
+from orchestrator.core.next_step import advice_of
 from orchestrator.services.machines.baked_images import BakePlan
 from orchestrator.session import Session
 from tests.chaos import invariants
-from tests.chaos.invariants import InvariantMonitor
+from tests.chaos.invariants import TAG_RUN, InvariantMonitor
 from tests.chaos.lives import Life
 from tests.support.localcloud import colleague
 
@@ -141,7 +141,7 @@ class DiskLife(Life):
         kind, _, id_ = line.rpartition(" ")
         item = next(item for item in self.cloud.live_disks(REGION) if item.id == id_)
         if kind == "volume":
-            launch_id = item.tags.get(instance_tags.LAUNCH, "")
+            launch_id = item.tags.get(TAG_RUN, "")
             # Those that end with their instance are of its launch.
             is_kept = item.tags.get(volumes.NAME) or not item.parent
             wanted = volumes.JOURNAL_KIND if is_kept else "launch"
@@ -184,7 +184,14 @@ class DiskLife(Life):
         ]
 
     def _launch(self, session: Session) -> None:
-        report = session.cluster.launch(session.cluster.plan(self.chance.choice((1, 1, 2))))
+        plan = session.cluster.plan(self.chance.choice((1, 1, 2)))
+        try:
+            report = session.cluster.launch(plan)
+        except KeyboardInterrupt as error:
+            left = [str(item) for item in self._disks(ours=True) if item.tags.get(TAG_RUN) == plan.launch_id]
+            if left and any("nothing of it is left" in str(line) for line in advice_of(error)):
+                self.violations.append(f"a launch that was rolled back left {left}")
+            raise
         self.trace += [f"  failed {name}: {error}" for name, error in report.failed.items()]
 
     def _bake(self, session: Session) -> None:

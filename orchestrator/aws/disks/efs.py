@@ -26,14 +26,24 @@ def describe(clients: client.Clients) -> list[dict[str, Any]]:
 
 def create(clients: client.Clients, token: str, tags: Sequence[Any]) -> dict[str, Any]:
     """Create a file system: encrypted, billed by what it holds and by what is read and written."""
+    efs = clients.service("efs")
     with clients.translate_errors("making an EFS file system"):
-        created: dict[str, Any] = clients.service("efs").create_file_system(
-            CreationToken=token,
-            PerformanceMode="generalPurpose",
-            ThroughputMode="elastic",
-            Encrypted=True,
-            Tags=list(tags),
-        )
+        try:
+            created: dict[str, Any] = efs.create_file_system(
+                CreationToken=token,
+                PerformanceMode="generalPurpose",
+                ThroughputMode="elastic",
+                Encrypted=True,
+                Tags=list(tags),
+            )
+        except errors.error_types() as error:
+            # An earlier attempt, whose answer was lost, has made it: no other request has this token.
+            if errors.code_of(error) != "FileSystemAlreadyExists":
+                raise
+            file_systems = efs.describe_file_systems(CreationToken=token)["FileSystems"]
+            if not file_systems:
+                raise
+            created = file_systems[0]
     return created
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import client
 from orchestrator.aws.disks import efs, lustre
 from orchestrator.aws.disks.mounts import EFS, LUSTRE, READ_ONLY, Mount
+from orchestrator.aws.ec2 import instance_tags
 from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.pricing import price_table
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
@@ -139,14 +140,17 @@ def make(
     *,
     subnet: Subnet,
     group_id: str,
+    launch_id: str,
     journal: Journal,
 ) -> SharedRecord:
     """Make a shared file system; it is in the journal before the request, and tagged by it.
 
+    :param launch_id: of the launch that makes it.
     :param subnet: of one for Lustre, which is in one zone.
     :param group_id: security group of its network interfaces.
     """
-    names = {NAME: item.name, "Name": f"{cluster_id.cluster} {item.name}", **({KEEP: "yes"} if item.keep else {})}
+    names = {NAME: item.name, instance_tags.LAUNCH: launch_id, "Name": f"{cluster_id.cluster} {item.name}"}
+    names |= {KEEP: "yes"} if item.keep else {}
     tags = [*cluster_id.tags, *({"Key": key, "Value": value} for key, value in names.items())]
     token = clients.clock.new_id()
     entry = journal.record_intent(JOURNAL_KINDS[item.kind], name=token, **cluster_id.journal_fields)
@@ -163,6 +167,13 @@ def make(
     record = _record(item.kind, created)
     journal.record_outcome(entry, id=record.id)
     return record
+
+
+def delete_of_launch(clients: client.Clients, kind: str, cluster_id: ClusterId, launch_id: str) -> None:
+    """Delete the file systems that a launch made that was rolled back: nothing was written to them."""
+    for record in of_cluster(clients, kind, cluster_id):
+        if (instance_tags.LAUNCH, launch_id) in record.tags:
+            (efs if kind == EFS else lustre).delete(clients, record.id)
 
 
 def mount(record: SharedRecord, item: FileSystem) -> Mount:

@@ -290,13 +290,27 @@ def attach(clients: client.Clients, volume_id: str, instance_id: str, device: st
 
     :raises StratusError: AWS refused, or it is not attached in time.
     """
+
+    def attach_once() -> None:
+        try:
+            clients.ec2.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=f"/dev/{device}")
+        except errors.error_types() as error:
+            # An earlier attempt, whose answer was lost, has attached it.
+            if errors.code_of(error) != "VolumeInUse" or not _is_on(clients, volume_id, instance_id):
+                raise
+
     with clients.translate_errors(f"attaching volume {volume_id} to {instance_id}"):
         clients.clock.retry(
-            lambda: clients.ec2.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=f"/dev/{device}"),
+            attach_once,
             is_transient=lambda error: errors.code_of(error) in _IN_TRANSITION,
             timeout_s=ATTACH_TIMEOUT_S,
             backoff=_BACKOFF,
         )
+
+
+def _is_on(clients: client.Clients, volume_id: str, instance_id: str) -> bool:
+    records = describe(clients, [{"Name": "volume-id", "Values": [volume_id]}])
+    return any(record.instance_id == instance_id for record in records)
 
 
 def name(clients: client.Clients, names: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Shared file systems of a launch, made before its instances; volumes of a launch that is rolled back."""
+"""Shared file systems of a launch, made before its instances; disks of a launch that is rolled back."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def ensure(context: ClusterContext, plan: LaunchPlan) -> tuple[str, tuple[Mount,
                 plan.cluster_id,
                 subnet=plan.subnet,
                 group_id=group_id,
+                launch_id=plan.launch_id,
                 journal=context.journal,
             )
         mounts.append(file_systems.mount(record, item.settings))
@@ -55,11 +56,16 @@ def _record_volumes(context: ClusterContext, plan: LaunchPlan) -> None:
         )
 
 
-def delete_volumes(context: ClusterContext, plan: LaunchPlan) -> None:
-    """Delete the kept volumes of a launch that was rolled back, which are empty; an error is only reported."""
-    if not any(item.volume.keep and not item.ids for item in plan.volumes):
-        return
+def roll_back(context: ClusterContext, plan: LaunchPlan) -> str:
+    """Delete the disks of a launch that was rolled back, which are empty; return why some remain, empty if none do."""
+    clients = context.clients
     try:
-        volumes.delete_of_launch(context.clients, plan.cluster_id, plan.launch_id)
+        if any(item.volume.keep and not item.ids for item in plan.volumes):
+            volumes.delete_of_launch(clients, plan.cluster_id, plan.launch_id)
+        for kind in sorted({item.settings.kind for item in plan.file_systems if item.existing is None}):
+            file_systems.delete_of_launch(clients, kind, plan.cluster_id, plan.launch_id)
     except StratusError as error:
-        context.on_event(Event("", "request", "warning", text=f"volumes of the launch remain: {first_line(error)}"))
+        text = f"disks of it may remain: {first_line(error)}"
+        context.on_event(Event("", "request", "warning", text=text))
+        return text
+    return ""

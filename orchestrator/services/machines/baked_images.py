@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 AVAILABLE_TIMEOUT_S = 3600.0
 """AWS states no time; an image of a full disk of 75 GiB takes about 15 minutes."""
 
-_REFUSALS = frozenset(("UnauthorizedOperation", "InvalidAMIName.Duplicate", "IncorrectState", "ResourceLimitExceeded"))
+_REFUSALS = frozenset(("UnauthorizedOperation", "IncorrectState", "ResourceLimitExceeded"))
 """Codes with which no image was made."""
 
 

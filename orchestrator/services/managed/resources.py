@@ -8,6 +8,7 @@ from functools import partial
 from orchestrator.aws.disks import file_systems, volumes
 from orchestrator.aws.disks.managed import FilesGroups, KeptVolumes, SharedFileSystems
 from orchestrator.aws.disks.mounts import EFS, LUSTRE
+from orchestrator.aws.ec2 import security_groups
 from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.managed.resources import ManagedKind
@@ -81,8 +82,14 @@ def disks(context: ClusterContext) -> list[ManagedService]:
     ]
     used = [service for service in services if service.is_used]
     group = FilesGroups(clients, cluster_id, [service.kinds[0] for service in used if service.name != "EBS"])
-    is_shared = any(service.name != "EBS" for service in used)
+    is_shared = any(service.name != "EBS" for service in used) or _has_made_group(context)
     return [*used, *([ManagedService("EC2", [group], log("files-group"), is_configured=True)] if is_shared else [])]
+
+
+def _has_made_group(context: ClusterContext) -> bool:
+    """Return True if this computer has made a group of file systems: it may outlive them."""
+    names = (str(entry.facts.get("name")) for entry in context.journal.entries() if entry.kind == "group")
+    return any(name.endswith(security_groups.FILES) for name in names)
 
 
 def _price_per_hour(context: ClusterContext, use: Use, instance_type: str) -> Decimal | None:
