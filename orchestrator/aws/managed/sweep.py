@@ -48,12 +48,14 @@ class ManagedService:
     :param name: such as ``SageMaker``.
     :param log: journal entries of its resources.
     :param is_configured: the settings name something of it: it is looked up although the journal names nothing.
+    :param comes_last: its resources are listed only when those of others, which use them, have ended.
     """
 
     name: str
     kinds: Sequence[ManagedKind]
     log: ManagedLog
     is_configured: bool = False
+    comes_last: bool = False
 
     @property
     def is_used(self) -> bool:
@@ -180,6 +182,7 @@ class ManagedEnding:
             pending = [service for service in pending if service.is_pending(waited_s)]
             if not pending:
                 break
+            pending += [item for item in self.services if item.service.comes_last and item not in pending]
         reports = [service.finish() for service in self.services]
         return ManagedEndReport(
             tuple(end for report in reports for end in report.ends),

@@ -83,7 +83,8 @@ def disks(context: ClusterContext) -> list[ManagedService]:
     used = [service for service in services if service.is_used]
     group = FilesGroups(clients, cluster_id, [service.kinds[0] for service in used if service.name != "EBS"])
     is_shared = any(service.name != "EBS" for service in used) or _has_made_group(context)
-    return [*used, *([ManagedService("EC2", [group], log("files-group"), is_configured=True)] if is_shared else [])]
+    groups = ManagedService("EC2", [group], log("files-group"), is_configured=True, comes_last=True)
+    return [*used, *([groups] if is_shared else [])]
 
 
 def _has_made_group(context: ClusterContext) -> bool:

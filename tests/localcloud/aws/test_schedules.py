@@ -45,7 +45,7 @@ def test_a_schedule_calls_the_api_at_its_time_and_is_deleted(open_cloud: OpenClo
     cloud.clock.sleep(3600)
     assert vpc not in [item["VpcId"] for item in ec2.describe_vpcs()["Vpcs"]]
     assert scheduler.list_schedules()["Schedules"] == []
-    assert {call.action for call in cloud.calls[calls:]} == {"DescribeVpcs", "GET /schedules"}
+    assert {call.action for call in cloud.calls[calls:]} == {"DescribeVpcs", "ListSchedules"}
 
 
 @pytest.mark.slow
