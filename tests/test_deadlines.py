@@ -27,6 +27,7 @@ BOUNDED = {
     "aws/storage/upload.py:in_threads .result()": "of calls to S3, which end by botocore's own timeouts",
     "services/storage.py:StorageService._outcomes .result()": "of calls to S3, which end by botocore's own timeouts",
     "services/managed/training_runs.py:TrainingRuns._watch while True": "until the job ends, by its limit of time",
+    "remote/stage.py:run flock": "of a task of the same run that prepares its data; the end of the run ends both",
     "hosts/tunnels.py:_write flock": "of a file that no other process knows yet",
     "remote/sagemaker/training_environment.py:Environment.make_venv run": "the job's limit of time ends the container",
     "remote/sagemaker/training_environment.py:Environment.step run": "the job's limit of time ends the container",

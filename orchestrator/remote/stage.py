@@ -42,7 +42,8 @@ class Source:
 
         self.url, self.flags = url, flags
         self.bucket, _, self.prefix = url[len("s3://") :].partition("/")
-        config = Config(signature_version=UNSIGNED) if PUBLIC in flags else None
+        signature: Any = {"signature_version": UNSIGNED} if PUBLIC in flags else {}
+        config = Config(connect_timeout=10, read_timeout=60, **signature)
         self.client = boto3.client("s3", config=config)
         self.payer: Any = {"RequestPayer": "requester"} if REQUESTER_PAYS in flags else {}
 

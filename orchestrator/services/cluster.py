@@ -147,7 +147,7 @@ class ClusterService:
         except StratusError:
             ending.request()
             raise
-        return replace(report, managed=ending.wait())
+        return replace(report, managed=ending.complete())
 
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.

@@ -37,7 +37,8 @@ def test_a_field_that_is_missing_or_damaged_is_one_error(simulate: Simulate, fau
         session.cluster.launch(session.cluster.plan(1))
     project.cloud.play(Scenario(7, (fault,)))
 
-    with project.session() as session, pytest.raises(StratusError) as error:
+    # Another computer: this one knows who the caller is.
+    with project.session("desktop") as session, pytest.raises(StratusError) as error:
         session.cluster.status()
 
     assert message in str(error.value)

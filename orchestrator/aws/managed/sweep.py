@@ -173,7 +173,7 @@ class ManagedEnding:
         for service in self.services:
             service.look()
 
-    def wait(self) -> ManagedEndReport:
+    def complete(self) -> ManagedEndReport:
         """Request what was not requested yet, and wait until no service lists any of it."""
         pending = list(self.services)
         for waited_s in self.clock.attempts(END_TIMEOUT_S, END_BACKOFF):
