@@ -24,6 +24,7 @@ MANIFEST = ".stratus-manifest.json"
 PUBLIC, REQUESTER_PAYS = "--public", "--requester-pays"
 # https://github.com/awslabs/mountpoint-s3
 MOUNT = "mount-s3"
+MOUNT_TIMEOUT_S = 120.0
 
 Objects = dict[str, tuple[str, int, str]]
 """Relative name -> (key, bytes, ETag)."""
@@ -203,7 +204,11 @@ def mount(source: Source, place: Path) -> None:
     options = ["--read-only", *(["--prefix", f"{base}/"] if base else [])]
     options += ["--no-sign-request"] if PUBLIC in source.flags else []
     options += [REQUESTER_PAYS] if REQUESTER_PAYS in source.flags else []
-    result = subprocess.run([MOUNT, *options, source.bucket, str(place)], capture_output=True, text=True, check=False)
+    command = [MOUNT, *options, source.bucket, str(place)]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=MOUNT_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"data: {source.url}: {MOUNT} did not mount it in {MOUNT_TIMEOUT_S:.0f} s") from None
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
         raise SystemExit(f"data: {source.url}: {MOUNT} failed: {lines[-1][:200]}")
