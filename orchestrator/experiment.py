@@ -126,9 +126,13 @@ class Experiment:
         :param fetched: lines on the results of an interrupted run.
         """
         names: tuple[str, ...] = ()
+        billed: list[str] = []
         try:
             with interrupts.ending_signals_wait():
                 report = self.cluster.terminate_launch(plan.launch_id)
+            # What is kept on purpose is not ended by what the line says.
+            resources = [item for item in report.managed.kept_resources if not item.is_kept]
+            billed = [f"{item.kind} {item.name}" for item in resources]
             remaining, names = report.remaining, tuple(result.name for result in report.instances)
         except StratusError as failure:
             remaining = tuple(failure.lines())
@@ -137,3 +141,5 @@ class Experiment:
         elif names and isinstance(error, KeyboardInterrupt):
             # What the interrupted step advised is past: it named these instances as up.
             replace_advice(error, f"{' '.join(names)} {'is' if len(names) == 1 else 'are'} terminated.", *fetched)
+        if billed:
+            add_advice(error, "Still billed: " + ", ".join(billed) + ". " + NextStep("TerminateAll") + " ends it.")

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.aws.launch.plan import LaunchPlan
+from orchestrator.aws.managed.resources import ManagedEndReport
 from orchestrator.aws.managed.sweep import ManagedSweep
 from orchestrator.cluster import elsewhere, lifetime, power, preflight, status
 from orchestrator.cluster.elsewhere import OtherCluster
@@ -152,13 +153,14 @@ class ClusterService:
     def terminate_launch(self, launch_id: str) -> TerminateReport:
         """Terminate the instances of one launch; the cluster's other instances, and what they need, stay.
 
-        The report lists everything of the launch that remains; no error is raised for it.
+        The report lists everything of the launch that remains, and managed resources of the cluster, such as a file
+        system that was made with it; no error is raised for it.
 
         :param launch_id: of its plan.
         """
         report = Terminator(self.inventory).terminate_launch(launch_id)
         self._forget_terminated(report)
-        return report
+        return replace(report, managed=ManagedEndReport(kept_resources=self.managed.survey().resources))
 
     def _forget_terminated(self, report: TerminateReport) -> None:
         # Only those: an instance that could not be terminated is still checked against its pinned host key.

@@ -115,3 +115,16 @@ def test_a_service_that_answers_after_some_time_ends_everything(simulate: Simula
 
     assert report.remaining == ()
     assert project.cloud.live_managed() == []
+
+
+def test_the_end_of_a_launch_names_what_was_made_with_the_cluster(simulate: Simulate) -> None:
+    """It stays: other launches may use it."""
+    project = replace(simulate(), config=CONFIG + "[file_systems]\nlab = efs at /lab\n")
+    session = project.session()
+    plan = session.cluster.plan(1)
+    session.cluster.launch(plan)
+
+    report = session.cluster.terminate_launch(plan.launch_id)
+
+    assert [resource.kind for resource in report.managed.kept_resources] == ["EFS file system"]
+    assert session.cluster.terminate().remaining == ()

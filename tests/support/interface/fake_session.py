@@ -38,6 +38,7 @@ from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.install.installer import HostInstall, InstallReport, StepResult
+from orchestrator.install.sending import HostTransfers
 from orchestrator.interface.cli import invocation, startup
 from orchestrator.interface.cli import main as cli_main
 from orchestrator.jobs import record
@@ -272,8 +273,10 @@ class FakeHosts:
         status = 3 if command == "false" else 0
         return CommandReport(command, tuple(CommandOutput(name, status, (), 0.1) for name in hosts), {})
 
-    def send(self, path: Path, name: str = "", remote: str = "") -> HostTransfer:
-        return HostTransfer(self.state.require_vms([name] if name else ())[0], str(path), remote, 3, 0.1)
+    def send(self, path: Path, names: Sequence[str] = (), remote: str = "") -> HostTransfers:
+        hosts = self.state.require_vms(() if list(names) == ["all"] else names)
+        hosts = hosts if names else hosts[:1]
+        return HostTransfers(str(path), tuple(HostTransfer(host, str(path), remote, 3, 0.1) for host in hosts))
 
     def receive(self, remote: str, path: Path, name: str = "") -> HostTransfer:
         return HostTransfer(self.state.require_vms([name] if name else ())[0], remote, str(path), 3, 0.1)
