@@ -3,102 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.aws.launch.time_limits import TimeLimits
 from orchestrator.core import remote_scripts
+from tests.support.timer_host import TimerHost
 from tests.support.waiting import wait_until
-
-
-@dataclass(frozen=True)
-class TimerHost:
-    """A host that is a folder; its ``shutdown`` only records its arguments."""
-
-    root: Path
-
-    @classmethod
-    def make(cls, root: Path, limits: TimeLimits) -> TimerHost:
-        for file in limits.cloud_init_files:
-            path = root / file["path"].lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file["content"])
-        (root / "bin").mkdir()
-        (root / "home/ubuntu").mkdir(parents=True)
-        vm = cls(root)
-        vm.program("shutdown", f'echo "$*" >>"{root}/shutdowns"')
-        vm.program("hostname", "echo 192.0.2.1")
-        # A boot starts the idle watcher with it, which would outlive the test.
-        vm.program("setsid", "exit 0")
-        return vm
-
-    def program(self, name: str, text: str) -> None:
-        """Put a shell script on the host's PATH."""
-        path = self.root / "bin" / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-
-    @property
-    def env(self) -> dict[str, str]:
-        path = f"{self.root}/bin:{os.environ['PATH']}"
-        return {"HOME": str(self.root / "home/ubuntu"), "PATH": path, "STRATUS_MINUTE": "1"}
-
-    def boot(self) -> str:
-        """Run the script of every boot, without the idle watcher; return its output."""
-        return self.run(["sh", str(self.root / "var/lib/cloud/scripts/per-boot/stratus-expire")])
-
-    def extend(self, *arguments: str) -> str:
-        """Set the timer as over SSH; return the script's output."""
-        return self.run(["sh", "-c", remote_scripts.inline_command("extend.sh", *arguments)])
-
-    def run(self, argv: list[str]) -> str:
-        completed = subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=30)
-        assert completed.returncode == 0, completed.stderr
-        return completed.stdout.strip()
-
-    def watch(self, used: int = 0, end: int = 0) -> subprocess.Popen[bytes]:
-        """Start the idle watcher, with minutes that last a second."""
-        return subprocess.Popen(
-            ["sh", str(self.root / "var/lib/stratus/idle.sh"), str(used), str(end)],
-            env=self.env,
-            start_new_session=True,
-        )
-
-    @property
-    def shutdowns(self) -> list[str]:
-        """The arguments of each call of ``shutdown``, except for those that cancel one."""
-        return [line for line in self.calls if line != "-c"]
-
-    @property
-    def calls(self) -> list[str]:
-        """The arguments of each call of ``shutdown``."""
-        path = self.root / "shutdowns"
-        return path.read_text().splitlines() if path.exists() else []
-
-    def state(self, name: str) -> Path:
-        """Return a file of the timer."""
-        return self.root / "var/lib/stratus" / name
-
-    def pass_time(self, minutes: float) -> None:
-        """Have the end and the last sign of life lie that much earlier."""
-        until, seen = self.state("until"), self.state("seen")
-        until.write_text(f"{int(until.read_text()) - round(minutes * 60)}\n")
-        os.utime(seen, (seen.stat().st_atime, seen.stat().st_mtime - minutes * 60))
-
-    def reboot(self, after_minutes: float) -> str:
-        """Boot again after some minutes of use; the reboot itself takes no time."""
-        self.pass_time(after_minutes)
-        self.state("seen").touch()
-        return self.boot()
-
-    def set_used(self, minutes: int) -> None:
-        """Set the minutes that count as used."""
-        (self.root / "var/lib/stratus/used").write_text(f"{minutes}\n")
 
 
 def timer(output: str) -> list[int]:
@@ -326,96 +240,3 @@ def test_a_host_without_a_timer_reports_that(tmp_path: Path) -> None:
     )
 
     assert done.stdout == b"@@none\n"
-
-
-@pytest.mark.slow
-def test_an_idle_host_shuts_down_and_records_the_reason(tmp_path: Path) -> None:
-    vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=2))
-    # Of an older launch, which had no such file.
-    vm.state("used").unlink()
-    with vm.watch(used=7) as watcher:
-        wait_until(lambda: "-h now" in vm.shutdowns)
-        watcher.kill()
-
-    assert "2 min without a job" in (tmp_path / "var/lib/stratus/ended").read_text()
-    assert 8 <= int((tmp_path / "var/lib/stratus/used").read_text()) <= 12
-
-
-@pytest.mark.slow
-def test_a_host_with_a_job_is_in_use_until_the_job_ends(tmp_path: Path) -> None:
-    vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1))
-    state = tmp_path / "home/ubuntu/stratus/runs/r1/state"
-    state.mkdir(parents=True)
-    (tmp_path / "task.sh").write_text("read forever")
-    with subprocess.Popen(["sh", str(tmp_path / "task.sh")], stdin=subprocess.PIPE) as job:
-        (state / "main.pid").write_text(f"{job.pid}\n")
-        with vm.watch() as watcher:
-            wait_until(lambda: (tmp_path / "var/lib/stratus/used").exists())
-            time.sleep(3)
-            busy = vm.shutdowns
-            job.communicate(b"\n", timeout=10)
-            wait_until(lambda: "-h now" in vm.shutdowns)
-            watcher.kill()
-
-    assert busy == []
-
-
-@pytest.mark.slow
-def test_a_host_with_a_busy_gpu_is_in_use(tmp_path: Path) -> None:
-    vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1))
-    vm.program("nvidia-smi", f'cat "{tmp_path}/utilization"')
-    (tmp_path / "utilization").write_text("0\n97\n")
-    with vm.watch() as watcher:
-        time.sleep(3)
-        busy = vm.shutdowns
-        (tmp_path / "utilization").write_text("0\n3\n")
-        wait_until(lambda: "-h now" in vm.shutdowns)
-        watcher.kill()
-
-    assert busy == []
-
-
-@pytest.mark.slow
-def test_a_host_with_an_ssh_session_is_in_use(tmp_path: Path) -> None:
-    """Only connections to the SSH port of its own address count, not others of this computer."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1, ssh_port=port))
-        vm.program("hostname", "echo 127.0.0.1")
-        with socket.create_connection(("127.0.0.1", port)) as session, vm.watch() as watcher:
-            accepted, _ = server.accept()
-            time.sleep(3)
-            busy = vm.shutdowns
-            accepted.close()
-            session.close()
-            wait_until(lambda: "-h now" in vm.shutdowns)
-            watcher.kill()
-
-    assert busy == []
-
-
-@pytest.mark.slow
-def test_a_connection_that_only_holds_a_tunnel_open_is_no_use(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        vm = TimerHost.make(tmp_path, TimeLimits(480, idle_minutes=1, ssh_port=port))
-        vm.program("hostname", "echo 127.0.0.1")
-        with socket.create_connection(("127.0.0.1", port)) as session:
-            accepted, _ = server.accept()
-            folder = vm.root / "home/ubuntu/stratus/tunnels"
-            folder.mkdir(parents=True)
-            mark = folder / str(session.getsockname()[1])
-            mark.write_text("used\n")
-            # Of a connection that is gone: another one may get the port.
-            gone = folder / "1"
-            gone.write_text("quiet\n")
-            with vm.watch() as watcher:
-                time.sleep(3)
-                used = vm.shutdowns
-                mark.write_text("quiet\n")
-                wait_until(lambda: "-h now" in vm.shutdowns)
-                watcher.kill()
-            accepted.close()
-
-    assert used == []
-    assert (mark.exists(), gone.exists()) == (True, False)

@@ -42,15 +42,23 @@ TESTS = {
     "orchestrator/aws/launch/plan.py": ("tests/aws/launch/test_plan.py", "tests/aws/launch/test_planner.py"),
     "orchestrator/aws/ec2/past_use.py": ("tests/aws/ec2/test_past_use.py", "tests/cluster/test_meter.py"),
     "orchestrator/cluster/meter.py": ("tests/cluster/test_meter.py",),
-    "orchestrator/cluster/lifetime.py": ("tests/cluster/test_lifetime.py",),
+    "orchestrator/cluster/lifetime.py": (
+        "tests/cluster/test_lifetime.py",
+        "tests/cluster/test_lifetime_after_start.py",
+    ),
     "orchestrator/cluster/replacement.py": ("tests/cluster/test_replacement.py",),
     "orchestrator/jobs/record.py": ("tests/jobs/test_record.py",),
     "orchestrator/jobs/results.py": ("tests/jobs/test_results.py",),
     "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
-    "orchestrator/ssh/receive.py": ("tests/ssh/test_receive.py", "tests/ssh/test_tar_stream.py"),
+    "orchestrator/ssh/receive.py": (
+        "tests/ssh/test_receive.py",
+        "tests/ssh/test_tar_stream.py",
+        "tests/ssh/test_hostile_archives.py",
+    ),
     "orchestrator/ssh/tar_stream.py": (
         "tests/ssh/test_receive.py",
         "tests/ssh/test_tar_stream.py",
+        "tests/ssh/test_hostile_archives.py",
         "tests/ssh/test_unpack.py",
     ),
     "orchestrator/cluster/terminate.py": (

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.aws.ec2.state_changes import InstanceResult
 
 
 @dataclass
@@ -43,3 +48,15 @@ class RunResult:
     def digest(self) -> str:
         """Return 12 characters of the trace's SHA-256."""
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:12]
+
+
+def summarize(results: Sequence[InstanceResult]) -> tuple[int, str]:
+    """Return the exit code of a verb and its results as text."""
+    failed = any(result.error for result in results)
+    return int(failed), "\n".join(
+        f"{result.name} {result.id} {result.state} {result.error}".rstrip() for result in results
+    )
+
+
+class UserLeft(Exception):
+    """The computer crashed, and the plan has no further step."""

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,12 +21,11 @@ from tests.chaos import invariants
 from tests.chaos.random_runs import callers, listings
 from tests.chaos.random_runs.circumstances import EDITS, damage_home, repair_home
 from tests.chaos.random_runs.plan import RunPlan, Step, generate
-from tests.chaos.random_runs.result import RunResult
+from tests.chaos.random_runs.result import RunResult, UserLeft, summarize
 from tests.chaos.shutdown_timers import ShutdownTimers
 from tests.chaos.virtual_computer import SCRATCH, VirtualComputer
 
 if TYPE_CHECKING:
-    from orchestrator.aws.ec2.state_changes import InstanceResult
     from orchestrator.cluster.terminate import TerminateReport
     from orchestrator.session import Session
 
@@ -141,7 +140,7 @@ class _RandomRun:
         for index, step in enumerate(self.plan.steps):
             try:
                 session = self._run_step(self._change_circumstances(index) or session, step)
-            except _UserLeft:
+            except UserLeft:
                 return
 
     def _change_circumstances(self, index: int) -> Session | None:
@@ -176,7 +175,7 @@ class _RandomRun:
         if crash is None:
             return session
         if not self.plan.user_returns:
-            raise _UserLeft
+            raise UserLeft
         self._continue_after(crash)
         new_session = self.computer.session()
         if step.verb != "launch":
@@ -254,10 +253,10 @@ class _RandomRun:
 
     def _stop(self, session: Session, _: Step) -> tuple[int, str]:
         self.stop_requested = True
-        return _summarize(session.cluster.stop())
+        return summarize(session.cluster.stop())
 
     def _start(self, session: Session, _: Step) -> tuple[int, str]:
-        return _summarize(session.cluster.start())
+        return summarize(session.cluster.start())
 
     def _terminate(self, session: Session, step: Step) -> tuple[int, str]:
         launches = {item.id: item.tags.get(invariants.TAG_RUN, "-") for item in invariants.our_instances(self.cloud)}
@@ -268,7 +267,7 @@ class _RandomRun:
         # Of a cluster that the settings no longer name, lookups omit the instances that ended before.
         if report.instances and not report.remaining and len(self.configs) == 1 and not step.owner:
             self.monitor.check_receipt({launches.get(result.id, "-") for result in report.instances}, report.spent)
-        code, message = _summarize(report.instances)
+        code, message = summarize(report.instances)
         same_role = [f"of the same role: {other.summary}" for other in report.same_role]
         return 4 if report.remaining else code, "\n".join([message, *map(str, report.remaining), *same_role])
 
@@ -388,17 +387,6 @@ class _RandomRun:
             over_usd=self.over_usd,
             receipts=self.monitor.receipts,
         )
-
-
-class _UserLeft(Exception):
-    """The computer crashed, and the plan has no further step."""
-
-
-def _summarize(results: Sequence[InstanceResult]) -> tuple[int, str]:
-    failed = any(result.error for result in results)
-    return int(failed), "\n".join(
-        f"{result.name} {result.id} {result.state} {result.error}".rstrip() for result in results
-    )
 
 
 _VERBS: dict[str, Callable[[_RandomRun, Session, Step], tuple[int, str]]] = {
