@@ -131,7 +131,7 @@ class SageMakerService:
         usd_per_hour = price.usd * count if price else None
         channels, links, local_data = self._channels(job, count, f"s3://{bucket}/{self._prefix}")
         run_url = f"s3://{bucket}/{self._prefix}/{layout.run_id}"
-        max_runtime_s = self._max_runtime_s(job, usd_per_hour)
+        max_runtime_s = self._max_runtime_s(job, usd_per_hour, keep_alive_s)
         request = TrainingRequest(
             name=training.name_prefix(self.context.cluster_id.cluster) + layout.run_id,
             role_arn=role_arn,
@@ -217,16 +217,27 @@ class SageMakerService:
                 problems.append(error)
         NotReady.raise_if_any(problems)
 
-    def _max_runtime_s(self, job: JobSpec, usd_per_hour: Decimal | None) -> int:
-        """Return the limit of time by max_hours of the job, or of the settings, and by max_dollars."""
+    def _max_runtime_s(self, job: JobSpec, usd_per_hour: Decimal | None, keep_alive_s: int) -> int:
+        """Return the limit of time by max_hours of the job, or of the settings, and by max_dollars.
+
+        :param keep_alive_s: how long its instances are kept afterwards, which max_dollars pays as well.
+        """
         cluster = self.context.settings.cluster
-        hours = job.options.max_hours or cluster.max_hours
+        seconds = (job.options.max_hours or cluster.max_hours) * 3600
         if cluster.max_dollars:
-            if usd_per_hour is None:
+            if not usd_per_hour:
                 fix = "set [cluster] max_dollars = 0 to train without a cap"
                 raise UsageError("the price is unknown, so max_dollars cannot be kept", where="[cluster]", fix=fix)
-            hours = min(hours, cluster.max_dollars / float(usd_per_hour))
-        return max(1, min(round(hours * 3600), api.MAX_RUNTIME_S))
+            affordable_s = cluster.max_dollars / float(usd_per_hour) * 3600 - keep_alive_s
+            if affordable_s < 1:
+                raise UsageError(
+                    f"max_dollars = {cluster.max_dollars:g} does not pay keep_alive_minutes = {keep_alive_s // 60}, "
+                    f"${usd_per_hour:.2f} per hour",
+                    where="[cluster]",
+                    fix="raise max_dollars, or set [sagemaker] keep_alive_minutes = 0",
+                )
+            seconds = min(seconds, affordable_s)
+        return max(1, min(int(seconds), api.MAX_RUNTIME_S))
 
     # -- data
 
