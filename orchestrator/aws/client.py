@@ -230,6 +230,7 @@ class Clients:
         client = self.session.client(service, region_name=region, endpoint_url=self.endpoint_url or None, config=config)
         answers.check_client(client)
         client.meta.events.register("before-call", self._count_change)
+        client.meta.events.register("after-call", errors.note_service)
         if service in request_rules.SERVICES:
             client.meta.events.register("before-parameter-build", request_rules.check_when_sent)
         if self.sequential and attempts > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,33 @@ from orchestrator.core.next_step import as_message
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+
+SERVICE = "SigningName"
+"""Field of the metadata of an answer: the service, as requests to it are signed; see `note_service`."""
+
+_IAM_PREFIXES = {"monitoring": "cloudwatch"}
+"""Signing name of a service -> its prefix in policies, where they differ."""
+
+_IAM_ACTIONS = {
+    ("s3", operation): action
+    for action, operations in {
+        "ListBucket": ("ListObjects", "ListObjectsV2", "HeadBucket"),
+        "GetObject": ("HeadObject",),
+        "PutObject": ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
+        "DeleteObject": ("DeleteObjects",),
+        "ListMultipartUploadParts": ("ListParts",),
+        "ListBucketMultipartUploads": ("ListMultipartUploads",),
+    }.items()
+    for operation in operations
+}
+"""Operation of a service -> the action that permits it, where they differ:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
+
+
+def note_service(model: Any, parsed: Any, **_: Any) -> None:
+    """Note the service in an answer: an error of botocore has its operation only."""
+    parsed.setdefault("ResponseMetadata", {})[SERVICE] = model.service_model.signing_name
 
 
 @contextmanager
@@ -109,7 +136,11 @@ def _refusal(error: ClientError, action: str, profile: str, now: datetime | None
 def _iam_action(error: ClientError, message: str) -> str:
     # EC2's short message does not name the action; then it is the operation that failed.
     match = re.search(r"perform: ([a-z0-9-]+:\w+)", message)
-    return match[1] if match else f"ec2:{error.operation_name}"
+    if match:
+        return match[1]
+    metadata: Mapping[str, Any] = error.response.get("ResponseMetadata", {})
+    service, operation = str(metadata.get(SERVICE, "ec2")), error.operation_name
+    return f"{_IAM_PREFIXES.get(service, service)}:{_IAM_ACTIONS.get((service, operation), operation)}"
 
 
 def _clock_skew(error: ClientError, now: datetime) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import botocore.exceptions
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from hypothesis import given
@@ -257,3 +258,28 @@ def test_every_row_of_the_table_can_be_reached() -> None:
     for row in error_codes.TABLE:
         for code in row.codes:
             assert error_codes.look_up(code.replace("*", "X"), row.contains) is not error_codes.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "action"),
+    [
+        ("ec2", "RunInstances", "ec2:RunInstances"),
+        ("sagemaker", "CreateTrainingJob", "sagemaker:CreateTrainingJob"),
+        ("sagemaker-runtime", "InvokeEndpoint", "sagemaker:InvokeEndpoint"),
+        ("efs", "CreateFileSystem", "elasticfilesystem:CreateFileSystem"),
+        ("service-quotas", "ListServiceQuotas", "servicequotas:ListServiceQuotas"),
+        ("cloudwatch", "PutMetricAlarm", "cloudwatch:PutMetricAlarm"),
+        ("application-autoscaling", "PutScalingPolicy", "application-autoscaling:PutScalingPolicy"),
+        ("s3", "ListObjectsV2", "s3:ListBucket"),
+        ("s3", "UploadPart", "s3:PutObject"),
+        ("s3", "GetObject", "s3:GetObject"),
+    ],
+)
+def test_the_policy_to_add_has_the_prefix_of_the_service_that_refused(
+    service: str, operation: str, action: str
+) -> None:
+    model = botocore.session.Session().get_service_model(service).operation_model(operation)
+    error = refused("AccessDenied", "Access Denied", operation=operation)
+    errors.note_service(model, error.response)
+
+    assert f'"Action": "{action}"' in text_of(error)

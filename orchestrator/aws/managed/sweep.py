@@ -8,9 +8,10 @@ it, but reports only what it finds: an account without the service, or a user wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from orchestrator.aws import error_codes
 from orchestrator.aws.managed.log import ManagedLog
@@ -49,6 +50,8 @@ class ManagedService:
     :param log: journal entries of its resources.
     :param is_configured: the settings name something of it: it is looked up although the journal names nothing.
     :param comes_last: its resources are listed only when those of others, which use them, have ended.
+    :param end_unseen: kind of journal entries -> requests the end of an entry's resource without looking it up; in
+        the order of the requests.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ManagedService:
     log: ManagedLog
     is_configured: bool = False
     comes_last: bool = False
+    end_unseen: Mapping[str, Callable[[JournalEntry], None]] = field(default_factory=dict)
 
     @property
     def is_used(self) -> bool:
@@ -109,6 +113,7 @@ class _ServiceEnding:
     """End of the resources of one service: what was requested, and what the last lookup said.
 
     :param entries: open entries when it began: if there are any, resources must be accounted for.
+    :param unseen: name of a resource that may not be looked up -> why its end was not requested; empty if it was.
     """
 
     service: ManagedService
@@ -116,6 +121,7 @@ class _ServiceEnding:
     entries: list[JournalEntry]
     ends: dict[tuple[str, str], ManagedEnd] = field(default_factory=dict)
     last: _Lookup = _Lookup()
+    unseen: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
         """Look the resources up, and request the end of those whose end was not requested yet."""
@@ -123,6 +129,17 @@ class _ServiceEnding:
         for resource in self.ending:
             if resource.key not in self.ends or self.ends[resource.key].error:
                 self.ends[resource.key] = self.service.end(resource)
+        if self.last.problem and not self.last.is_transient:
+            self._end_unseen()
+
+    def _end_unseen(self) -> None:
+        """Request the end of what this computer has created and may not look up: what may not be seen is billed on."""
+        done = {name for _, name in self.ends} | self.unseen.keys()
+        for kind, end in self.service.end_unseen.items():
+            for entry in self.entries:
+                name = str(entry.facts.get("name", ""))
+                if entry.kind == kind and name not in done:
+                    self.unseen[name] = _refusal(partial(end, entry))
 
     @property
     def ending(self) -> list[ManagedResource]:
@@ -158,7 +175,11 @@ class _ServiceEnding:
             return ()
         recorded = [str(entry.facts.get("name", "")) for entry in self.entries]
         names = " ".join(dict.fromkeys([*recorded, *(name for _, name in self.ends)]))
-        return (": ".join(filter(None, (self.service.name, names, self.last.problem))),)
+        requested = [name for name, refusal in self.unseen.items() if not refusal]
+        refused = [f"{name}: {refusal}" for name, refusal in self.unseen.items() if refusal]
+        ended = [f"the end of {' '.join(requested)} was requested unseen"] if requested else []
+        problem = "; ".join([self.last.problem, *ended, *refused])
+        return (": ".join(filter(None, (self.service.name, names, problem))),)
 
 
 @dataclass
@@ -221,6 +242,15 @@ class ManagedSweep:
         """
         services = [_ServiceEnding(service, include_kept, service.log.open_entries()) for service in self.services]
         return ManagedEnding(services, self.clock)
+
+
+def _refusal(end: Callable[[], None]) -> str:
+    """Request an end; return why it was refused, empty if it was not."""
+    try:
+        end()
+    except StratusError as error:
+        return first_line(error)
+    return ""
 
 
 def _may_pass(error: CloudRefused) -> bool:

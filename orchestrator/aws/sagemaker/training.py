@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import errors
 from orchestrator.aws.managed.resources import ManagedResource
 from orchestrator.aws.sagemaker.ownership import TagMemo, is_missing
+from orchestrator.core.errors import StratusError
 
 if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
@@ -127,6 +129,17 @@ def stop(clients: Clients, name: str) -> None:
             text = errors.message_of(error)
             if not is_missing(error) and not any(status in text for status in (*ENDED, "Stopping")):
                 raise
+
+
+def stop_unseen(clients: Clients, name: str) -> None:
+    """Request the end of a training job that may not be described, and of its warm pool.
+
+    :raises StratusError: SageMaker refused, or does not answer.
+    """
+    stop(clients, name)
+    # Refused without one, and while the job runs: it keeps nothing then.
+    with suppress(StratusError):
+        end_warm_pool(clients, name)
 
 
 def end_warm_pool(clients: Clients, name: str) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import partial
 
+from orchestrator.aws.client import Clients
 from orchestrator.aws.disks import file_systems, volumes
 from orchestrator.aws.disks.managed import FilesGroups, KeptVolumes, SharedFileSystems
 from orchestrator.aws.disks.mounts import EFS, LUSTRE
@@ -13,7 +15,8 @@ from orchestrator.aws.identity import ClusterId
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.managed.resources import ManagedKind
 from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
-from orchestrator.aws.sagemaker.hosting import endpoints
+from orchestrator.aws.sagemaker import training, tuning
+from orchestrator.aws.sagemaker.hosting import endpoints, transforms
 from orchestrator.aws.sagemaker.hosting.endpoints import Endpoints
 from orchestrator.aws.sagemaker.hosting.schedules import OrphanedEnds
 from orchestrator.aws.sagemaker.hosting.transforms import TransformJobs
@@ -22,6 +25,7 @@ from orchestrator.aws.sagemaker.training import TrainingJobs
 from orchestrator.aws.sagemaker.tuning import TuningJobs
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.core.journal import JournalEntry
 
 SAGEMAKER_ENTRIES = ("training", "tuning", "endpoint", "transform")
 """Kinds of journal entries of SageMaker's resources."""
@@ -42,7 +46,22 @@ def sagemaker(context: ClusterContext) -> ManagedService:
     # Last: the schedules of the endpoints that were deleted are known by then.
     orphans = OrphanedEnds(clients, lambda: context.cluster_id, lambda name: endpoints.find(clients, name) is not None)
     is_configured = bool(settings.role or settings.sagemaker_bucket)
-    return ManagedService("SageMaker", [tuning_jobs, *kinds, orphans], log, is_configured=is_configured)
+    return ManagedService(
+        "SageMaker", [tuning_jobs, *kinds, orphans], log, is_configured=is_configured, end_unseen=_unseen_ends(clients)
+    )
+
+
+def _unseen_ends(clients: Clients) -> Mapping[str, Callable[[JournalEntry], None]]:
+    """Return how resources end that may not be described, by the kind of their journal entries; tuning jobs first."""
+
+    def named(stop: Callable[[Clients, str], None]) -> Callable[[JournalEntry], None]:
+        return lambda entry: stop(clients, str(entry.facts["name"]))
+
+    def delete_endpoint(entry: JournalEntry) -> None:
+        endpoints.delete_unseen(clients, str(entry.facts["name"]), str(entry.facts.get("part", "")))
+
+    stops = {"tuning": tuning.stop, "training": training.stop_unseen, "transform": transforms.stop}
+    return {**{kind: named(stop) for kind, stop in stops.items()}, "endpoint": delete_endpoint}
 
 
 def disks(context: ClusterContext) -> list[ManagedService]:

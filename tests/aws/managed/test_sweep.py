@@ -11,6 +11,7 @@ import pytest
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from orchestrator.aws.managed.sweep import PROBLEM_TIMEOUT_S
 from orchestrator.services.hosting.planning import DeployChoices
+from orchestrator.services.sagemaker import TrainingChoices
 from orchestrator.session import Session
 from tests.support.jobs.served_job import RUN_ID, write_job, write_run
 from tests.support.simulated_project import CONFIG, SimulatedProject
@@ -128,3 +129,53 @@ def test_the_end_of_a_launch_names_what_was_made_with_the_cluster(simulate: Simu
 
     assert [resource.kind for resource in report.managed.kept_resources] == ["EFS file system"]
     assert session.cluster.terminate().remaining == ()
+
+
+UNSEEN = f"{CALLS},DescribeTrainingJob,DescribeHyperParameterTuningJob,DescribeEndpoint,DescribeTransformJob"
+DELETED = "DeleteEndpoint,DeleteEndpointConfig,DeleteModel"
+
+
+def train(project: SimulatedProject) -> str:
+    """Start a training job from this computer and return its name."""
+    job = project.folder / "job"
+    job.mkdir()
+    (job / "job.ini").write_text("[job]\nsingle = true\n")
+    with project.session() as session:
+        plan = session.sagemaker.plan(TrainingChoices(job, 1, "ml.m5.xlarge"))
+        session.sagemaker.start(plan)
+    return plan.request.name
+
+
+def denied(action: str) -> Fault:
+    """Return the refusal of calls for which a permission is missing."""
+    return make_fault("error", action=action, code="AccessDeniedException", message="No.", times=900)
+
+
+def test_what_may_not_be_described_is_ended_by_its_name_in_the_journal_and_reported(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    deploy(project)
+    name = train(project)
+    assert len(project.cloud.live_managed()) == 2
+    project.cloud.play(Scenario(7, (denied(UNSEEN),)))
+
+    report = project.session().cluster.terminate()
+
+    (line,) = map(str, report.remaining)
+    assert line.startswith("SageMaker: ")
+    assert "not allowed to perform sagemaker:ListHyperParameterTuningJobs" in line
+    assert f"the end of {name} stratus-ml-line was requested unseen" in line
+    project.cloud.clock.sleep(300)
+    assert project.cloud.live_managed() == []
+    assert [project.count_calls(action) for action in ("StopTrainingJob", "DeleteEndpoint", "DeleteModel")] == [1] * 3
+
+
+def test_what_may_neither_be_described_nor_ended_is_named_with_both_refusals(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    deploy(project)
+    project.cloud.play(Scenario(7, (denied(f"{UNSEEN},{DELETED}"),)))
+
+    (line,) = map(str, project.session().cluster.terminate().remaining)
+
+    assert "stratus-ml-line: deleting the endpoint stratus-ml-line" in line
+    assert "not allowed to perform sagemaker:DeleteEndpoint: No." in line
+    assert len(project.cloud.live_managed()) == 1
