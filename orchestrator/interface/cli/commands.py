@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator.interface.cli import groups
 from orchestrator.interface.verbs import help as verb_help
 from orchestrator.interface.verbs.base import Verb
 from orchestrator.interface.verbs.parameters import UNSET, Completes, VerbParameter
@@ -83,7 +84,17 @@ def commands(registry: VerbRegistry, program: str) -> list[Command]:
     by_name: dict[str, list[Verb]] = {}
     for verb in registry:
         by_name.setdefault(verb.command, []).append(verb)
-    return [*(_command(registry, name, verbs, program) for name, verbs in by_name.items()), *OWN_COMMANDS]
+    of_verbs = [_command(registry, name, verbs, program) for name, verbs in by_name.items()]
+    return [*of_verbs, *_groups(registry), *OWN_COMMANDS]
+
+
+def _groups(registry: VerbRegistry) -> list[Command]:
+    """Return the group as a command, for help and completion; its members are expanded before a line is parsed."""
+    if not (known := groups.members(registry)):
+        return []
+    description = f"The verbs on SageMaker; each is a command as well: {', '.join(known.values())}."
+    argument = Argument("member", metavar="VERB", choices=tuple(known), help=", ".join(known))
+    return [Command(groups.SAGEMAKER, "the verbs on SageMaker: train, role ...", description, arguments=(argument,))]
 
 
 def commands_for(registry: VerbRegistry, program: str, word: str) -> list[Command]:

@@ -15,7 +15,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.core.version import __version__
-from orchestrator.interface.cli import commands, parser
+from orchestrator.interface.cli import commands, groups, parser
 from orchestrator.interface.cli.commands import Command
 from orchestrator.interface.console import Console
 from orchestrator.interface.verbs.registry import VerbRegistry, default_registry
@@ -88,6 +88,7 @@ class Invocation:
     def run(self) -> int:
         """Carry it out and return the exit code."""
         at = parser.verb_at(self.argv)
+        self.argv = groups.expanded(self.argv, at, self.setup.registry, self.setup.program)
         word = self.argv[at] if at < len(self.argv) else ""
         known = commands.commands_for(self.setup.registry, self.setup.program, word)
         options = parser.parse(self.argv, known, self.setup.program)

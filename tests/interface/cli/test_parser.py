@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.errors import UsageError
-from orchestrator.interface.cli import parser
+from orchestrator.interface.cli import groups, parser
 from orchestrator.interface.cli.commands import Argument, Command, bind, commands, select
 from orchestrator.interface.verbs.registry import default_registry
 
@@ -176,6 +176,8 @@ def test_options_before_the_verb() -> None:
         ("statsu", "statsu: no such verb. Did you mean status?"),
         ("LaunchInstances", "LaunchInstances: no such verb. Did you mean launch?"),
         ("RunMultiVMComputing", "Did you mean run --multi?"),
+        ("sagemaker", "the following arguments are required: VERB"),
+        ("sagemaker trian", "invalid choice: 'trian'"),
     ],
 )
 def test_a_command_line_that_is_wrong_is_refused(line: str, message: str) -> None:
@@ -197,6 +199,35 @@ def test_an_option_of_another_verb_of_the_command_is_found(line: str, foreign: l
 )
 def test_the_position_of_the_verb(argv: list[str], at: int) -> None:
     assert parser.verb_at(argv) == at
+
+
+MEMBERS = groups.members(default_registry())
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("sagemaker train -y", "train-on-sagemaker -y"),
+        ("--config f sagemaker role --data s3://b/p", "--config f sagemaker-role --data s3://b/p"),
+        *((f"sagemaker {member}", command) for member, command in MEMBERS.items()),
+        ("sagemaker", "sagemaker"),
+        ("sagemaker --help", "sagemaker --help"),
+        ("sagemaker-role", "sagemaker-role"),
+        ("send sagemaker train", "send sagemaker train"),
+        ("status", "status"),
+    ],
+)
+def test_a_member_of_the_group_stands_for_its_command(line: str, expected: str) -> None:
+    argv = line.split()
+
+    assert groups.expanded(argv, parser.verb_at(argv), default_registry(), "stratus") == expected.split()
+
+
+def test_the_group_has_every_verb_on_sagemaker_and_an_option_comes_after_its_member() -> None:
+    assert {"train", "tune", "deploy", "predict", "role", "push-image"} <= MEMBERS.keys()
+    with pytest.raises(UsageError, match="--count goes after the verb") as caught:
+        groups.expanded(["sagemaker", "--count", "2", "train"], 0, default_registry(), "stratus")
+    assert str(caught.value.fix) == "stratus sagemaker train --count"
 
 
 def texts_of(command: Command) -> list[Argument]:
