@@ -25,6 +25,7 @@ from orchestrator.aws.sagemaker.training import TrainingJobs
 from orchestrator.aws.sagemaker.tuning import TuningJobs
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
+from orchestrator.core.errors import StratusError
 from orchestrator.core.journal import JournalEntry
 
 SAGEMAKER_ENTRIES = ("training", "tuning", "endpoint", "transform")
@@ -58,7 +59,11 @@ def _unseen_ends(clients: Clients) -> Mapping[str, Callable[[JournalEntry], None
         return lambda entry: stop(clients, str(entry.facts["name"]))
 
     def delete_endpoint(entry: JournalEntry) -> None:
-        endpoints.delete_unseen(clients, str(entry.facts["name"]), str(entry.facts.get("part", "")))
+        name = str(entry.facts["name"])
+        # The names of jobs are unique; that of an endpoint may be a colleague's.
+        if not (entry.outcome or {}).get("arn"):
+            raise StratusError(f"whether this computer created the endpoint {name} is not known; not deleted unseen")
+        endpoints.delete_unseen(clients, name, str(entry.facts.get("part", "")))
 
     stops = {"tuning": tuning.stop, "training": training.stop_unseen, "transform": transforms.stop}
     return {**{kind: named(stop) for kind, stop in stops.items()}, "endpoint": delete_endpoint}

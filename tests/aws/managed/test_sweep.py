@@ -10,6 +10,7 @@ import pytest
 
 from localcloud.scenarios.scenario import Fault, Scenario, make_fault
 from orchestrator.aws.managed.sweep import PROBLEM_TIMEOUT_S
+from orchestrator.core.errors import StratusError
 from orchestrator.services.hosting.planning import DeployChoices
 from orchestrator.services.sagemaker import TrainingChoices
 from orchestrator.session import Session
@@ -146,9 +147,9 @@ def train(project: SimulatedProject) -> str:
     return plan.request.name
 
 
-def denied(action: str) -> Fault:
+def denied(action: str, when: str = "always") -> Fault:
     """Return the refusal of calls for which a permission is missing."""
-    return make_fault("error", action=action, code="AccessDeniedException", message="No.", times=900)
+    return make_fault("error", action=action, code="AccessDeniedException", message="No.", times=900, when=when)
 
 
 def test_what_may_not_be_described_is_ended_by_its_name_in_the_journal_and_reported(simulate: Simulate) -> None:
@@ -179,3 +180,18 @@ def test_what_may_neither_be_described_nor_ended_is_named_with_both_refusals(sim
     assert "stratus-ml-line: deleting the endpoint stratus-ml-line" in line
     assert "not allowed to perform sagemaker:DeleteEndpoint: No." in line
     assert len(project.cloud.live_managed()) == 1
+
+
+def test_an_endpoint_that_may_be_of_a_colleague_is_not_deleted_unseen(simulate: Simulate) -> None:
+    project = replace(simulate(), config=WITH_ROLE)
+    unknown = make_fault("error", action="CreateEndpoint", code="InternalFailure", message="Later.", times=900)
+    # The first lookup is that of the plan: the name is free then.
+    project.cloud.play(Scenario(7, (unknown, denied("DescribeEndpoint", when="from call 2"))))
+    with pytest.raises(StratusError):
+        deploy(project)
+    project.cloud.play(Scenario(7, (denied(UNSEEN),)))
+
+    (line,) = map(str, project.session().cluster.terminate().remaining)
+
+    assert "whether this computer created the endpoint stratus-ml-line is not known" in line
+    assert project.count_calls("DeleteEndpoint") == 0
