@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localcloud.core.addresses import AddressBlock, JobAddresses
+from localcloud.core.disk_folders import DiskFolders
 from localcloud.core.home import Home
 from localcloud.ec2.environment import CloudEnvironment
 from localcloud.hosts.process import visible_paths
@@ -77,7 +78,8 @@ def process_executor(environment: CloudEnvironment, home: Home, block: AddressBl
     images = Images.from_environ(os.environ)
     engine = ContainerEngine(_container_environment(home, block), _namespaces(home, images), images)
     addresses = JobAddresses(block.index)
-    return ProcessExecutor(environment, engine, home.jobs_folder, block.url, addresses.take)
+    shared = DiskFolders(home.folder, home.hosts_folder).shared
+    return ProcessExecutor(environment, engine, home.jobs_folder, block.url, addresses.take, shared)
 
 
 def _namespaces(home: Home, images: Images) -> Namespaces:

@@ -275,7 +275,7 @@ def _docker_steps(spec: JobSpec, login: RegistryLogin | None) -> Sequence[Step]:
 def _named_data(spec: JobSpec) -> list[tuple[str, DataItem]]:
     """Return the job's data that the install brings, with the names of their steps."""
     names = [("data" if len(spec.data) == 1 else f"data-{number}", item) for number, item in enumerate(spec.data)]
-    return [(name, item) for name, item in names if not item.is_staged_at_start]
+    return [(name, item) for name, item in names if not (item.is_staged_at_start or item.is_file_system)]
 
 
 def _data_steps(spec: JobSpec, hashes_folder: Path | None) -> Sequence[Step]:

@@ -63,7 +63,8 @@ def in_container(job: JobSpec) -> JobSpec:
             where=str(job.folder),
             fix="use requirements, or runtime = docker with an image that has the packages",
         )
-    return replace(job, options=replace(job.options, runtime="venv"))
+    # Channels bring the data.
+    return replace(job, options=replace(job.options, runtime="venv"), data=())
 
 
 def scan(job: JobSpec) -> Upload:
@@ -101,8 +102,7 @@ def pack(job: JobSpec, plan: JobPlan, links: Mapping[str, str], options: Install
 
 def _run_files(plan: JobPlan) -> Iterator[tuple[str, bytes]]:
     files = runner.files_of_run(plan)
-    # Channels bring the data there.
-    yield from ((name, data) for name, data in files.shared.items() if name != "inputs")
+    yield from files.shared.items()
     for host, own in files.own.items():
         for name, data in own.items():
             yield f"own/{host}/{name}", data

@@ -15,6 +15,7 @@ from typing import Any
 
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.jobs.spec import JobSpec
+from orchestrator.jobs.storage.data_items import DataItem
 
 DOCKER_HUB = "registry-1.docker.io"
 TIMEOUT_S = 2.0
@@ -46,6 +47,7 @@ def checks(
     by_input: dict[str, Callable[[], str]] = {
         item.source: partial(_check_data, find_data, item.source) for item in spec.data if item.is_s3
     }
+    by_input |= {item.source: partial(_check_mounted, item) for item in spec.data if item.is_file_system}
     if spec.checkpoints:
         by_input["checkpoints"] = partial(_check_bucket, find_data, spec.checkpoints.bucket_url, "checkpoints")
     if spec.options.results:
@@ -65,6 +67,11 @@ def _check_data(find_data: Callable[[str], str], source: str) -> str:
     if problem:
         raise UsageError(problem, where=source, code=code, fix="correct data in job.ini")
     return f"{source}: cannot be listed from this computer ({code}); the VMs' role decides" if code else ""
+
+
+def _check_mounted(item: DataItem) -> str:
+    item.check_mounted()
+    return ""
 
 
 def _check_bucket(find_data: Callable[[str], str], url: str, option: str) -> str:

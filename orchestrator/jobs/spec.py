@@ -7,13 +7,14 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from orchestrator.config import ini, schema
 from orchestrator.config import reference as config_reference
 from orchestrator.config.access import Access
+from orchestrator.config.disks.file_systems import FileSystem
 from orchestrator.config.schema import (
     FREE_FORM,
     SettingsReader,
@@ -71,7 +72,7 @@ class JobOptions:
     )
     system_packages: bool = option(False, boolean(), "venv: the job can import this interpreter's packages, too.")
     data: tuple[str, ...] = option(
-        (), text_lines(), "folder or s3:// prefix -> name in the job's working directory; see docs/data.md."
+        (), text_lines(), "folder, s3:// prefix or fs-...:/folder -> name in the working directory; see docs/data.md."
     )
     sample: str = option("", text(), "command that creates sample data on your computer; the verb SampleData runs it.")
     sample_requirements: str = option("", text(), "requirements file of `sample`; empty: `requirements`.")
@@ -174,7 +175,7 @@ class JobSpec:
     @property
     def excluded_names(self) -> tuple[str, ...]:
         """Names and patterns in the folder that are not code: data is uploaded separately, outputs are not at all."""
-        local_data = [relative_source(self.folder, item.source) for item in self.data if not item.is_s3]
+        local_data = [relative_source(self.folder, item.source) for item in self.data if item.is_local]
         outputs = (str(PurePosixPath(name)) for name in self.options.outputs)
         checkpoints = [self.checkpoints.folder] if self.checkpoints else []
         return (*local_data, *outputs, *checkpoints, *self.options.exclude)
@@ -186,13 +187,29 @@ class JobSpec:
     def data_id(self, item: DataItem) -> str:
         """Return an id of a data item's source and name."""
         # Folders of the same name, such as first_job of two projects, have jobs of the same name but not the same data.
-        source = item.source if item.is_s3 else os.path.normpath(self.folder.resolve() / item.source)
+        source = os.path.normpath(self.folder.resolve() / item.source) if item.is_local else item.source
         return hashlib.sha256(os.fsencode(f"{source}{item.id_text}")).hexdigest()[:12]
 
     @property
     def data_links(self) -> tuple[str, ...]:
-        """Arguments of ``start.sh`` that link the data into a run's working directory."""
-        return tuple(f"{self.remote_path(item)}={item.name}" for item in self.data if not item.is_staged_at_start)
+        """Arguments of ``start.sh`` that link the data into a run's working directory.
+
+        :raises UsageError: the VMs do not have a file system.
+        """
+        for item in self.data:
+            item.check_mounted()
+        items = [item for item in self.data if not item.is_staged_at_start]
+        paths = [item.mounted_path if item.is_file_system else self.remote_path(item) for item in items]
+        return tuple(f"{path}={item.name}" for path, item in zip(paths, items, strict=True))
+
+    def mounted(self, file_systems: Sequence[FileSystem]) -> JobSpec:
+        """Return the job with the names that the file systems of its data have on the VMs.
+
+        :param file_systems: ``[file_systems]`` of the settings.
+        """
+        names = {shared.id: shared.name for shared in file_systems if shared.id}
+        data = [replace(item, mount_name=names.get(item.file_system[0], "")) for item in self.data]
+        return replace(self, data=tuple(data))
 
     @property
     def staged_data(self) -> bytes:
@@ -308,7 +325,7 @@ def _check_access(reader: SettingsReader, options: JobOptions, folder: Path, acc
     sources = [("data", line.partition("->")[0].strip()) for line in options.data]
     files = [("requirements", options.requirements), ("environment", options.environment)]
     for name, source in [*sources, *files]:
-        if not source or source.startswith("s3://"):
+        if not source or source.startswith("s3://") or (name == "data" and DataItem(source, "").is_file_system):
             continue
         try:
             (folder / source).stat()

@@ -140,6 +140,10 @@ add_volume() { # NAME DEVICE,ID PATH
     enter "$1" "UUID=$(uuid "$device") $3 auto defaults,nofail,x-systemd.device-timeout=30s,x-stratus.$1 0 2"
 }
 
+link() { # NAME PATH: makes the link by which runs find a shared file system, in a folder that containers see as well
+    mkdir -p "$HOME/stratus/data/.mounts" && ln -sfn "$2" "$HOME/stratus/data/.mounts/$1"
+}
+
 points=
 while [ $# -ge 6 ]; do
     kind=$1 name=$2 source=$3 path=$4 type=$5 options=$6 made=
@@ -147,6 +151,7 @@ while [ $# -ge 6 ]; do
     case $path in "~/"*) path=$HOME/${path#"~/"} ;; *) path=$root$path ;; esac
     points="$points$path
 "
+    [ "$kind" != shared ] || link "$name" "$path"
     if mountpoint -q "$path"; then
         echo "@@mounted $name $path"
         continue

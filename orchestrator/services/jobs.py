@@ -144,10 +144,9 @@ class JobService:
         else:
             access = Access.of(options)
             job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime, access=access)
-        if job.runtime != "docker":
-            return job
         # The build's arguments are settings of this user, not of the job, but part of the image's name.
-        return replace(job, build_digest=steps.build_digest(self.context.settings.install))
+        digest = steps.build_digest(self.context.settings.install) if job.runtime == "docker" else ""
+        return replace(job.mounted(self.context.settings.file_systems), build_digest=digest)
 
     def check(self, *, multi: bool, count: int, folder: JobSource | None = None) -> None:
         """Check that a job can be run on a number of hosts; contacts none.

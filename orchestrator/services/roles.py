@@ -83,10 +83,10 @@ class RoleService:
         return self.context.identity.arn.split(":")[1]
 
     def _scope(self, inputs: tuple[str, ...]) -> RoleScope:
-        own, settings = self.context.cluster_id, self.context.settings.sagemaker
-        return RoleScope(
-            own.account, own.region, self._bucket, inputs, bool(settings.training_subnets), self._partition
-        )
+        own, settings = self.context.cluster_id, self.context.settings
+        # Data on the cluster's file systems is reached from their subnets.
+        in_vpc = bool(settings.sagemaker.training_subnets or settings.file_systems)
+        return RoleScope(own.account, own.region, self._bucket, inputs, in_vpc, self._partition)
 
 
 def _check_urls(inputs: Sequence[str]) -> None:

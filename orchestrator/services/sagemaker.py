@@ -9,9 +9,21 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
+from orchestrator.aws.disks.file_systems import SharedRecord
 from orchestrator.aws.managed.log import ManagedLog
-from orchestrator.aws.sagemaker import artifacts, logs, quotas, registry, requests, roles, training, uses
+from orchestrator.aws.sagemaker import (
+    artifacts,
+    logs,
+    quotas,
+    registry,
+    requests,
+    roles,
+    shared_folders,
+    training,
+    uses,
+)
 from orchestrator.aws.sagemaker import training_request as api
+from orchestrator.aws.sagemaker.shared_folders import Network
 from orchestrator.aws.sagemaker.training_request import Channel, TrainingRequest
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
@@ -129,7 +141,11 @@ class SageMakerService:
         self._check_limits(bucket, problem, limits)
         price = prices.per_hour(instance_type, Use.TRAINING)
         usd_per_hour = price.usd * count if price else None
-        channels, links, local_data = self._channels(job, count, f"s3://{bucket}/{self._prefix}")
+        records = shared_folders.find_all(self.clients, [item.file_system[0] for item in job.data])
+        channels, links, local_data = self._channels(job, count, f"s3://{bucket}/{self._prefix}", records)
+        subnets, groups = _listed(settings.training_subnets), _listed(settings.training_security_groups)
+        own = self.context.cluster_id
+        network = shared_folders.network(self.clients, [*records.values()], own, Network(subnets, groups))
         run_url = f"s3://{bucket}/{self._prefix}/{layout.run_id}"
         max_runtime_s = self._max_runtime_s(job, usd_per_hour, keep_alive_s)
         request = TrainingRequest(
@@ -147,8 +163,8 @@ class SageMakerService:
             hyperparameters=job.training.hyperparameters,
             metrics=job.training.metrics,
             checkpoint_url=f"{run_url}/checkpoints" if job.training_checkpoints else "",
-            subnets=_listed(settings.training_subnets),
-            security_groups=_listed(settings.training_security_groups),
+            subnets=network.subnets,
+            security_groups=network.security_groups,
             tags=self._tags(layout.run_id),
         )
         requests.check(self.clients, "CreateTrainingJob", request.as_dict())
@@ -242,13 +258,19 @@ class SageMakerService:
     # -- data
 
     def _channels(
-        self, job: JobSpec, count: int, base_url: str
+        self, job: JobSpec, count: int, base_url: str, records: Mapping[str, SharedRecord]
     ) -> tuple[list[Channel], dict[str, str], dict[str, DataItem]]:
-        """Return channels, channel -> name in the working directory, and URL -> local data to upload."""
+        """Return channels, channel -> name in the working directory, and URL -> local data to upload.
+
+        :param records: file systems by their ids.
+        """
         channels: list[Channel] = []
         local_data: dict[str, DataItem] = {}
         for number, item in enumerate(job.data):
             name = re.sub(r"[^A-Za-z0-9._-]", "-", item.name)[:48] + f"-{number}"
+            if item.is_file_system:
+                channels.append(_shared_channel(job, item, name, records))
+                continue
             if item.is_s3:
                 url = self._s3_url(item)
             else:
@@ -358,6 +380,14 @@ class SageMakerService:
 def _data_upload(job: JobSpec, item: DataItem) -> upload.Upload:
     source = job.folder / item.source
     return upload.scan("data", source, "", allowed=job.allowed_files, withheld=job.withheld_files)
+
+
+def _shared_channel(job: JobSpec, item: DataItem, name: str, records: Mapping[str, SharedRecord]) -> Channel:
+    if job.training.options.distribution == "sharded":
+        problem = "distribution = sharded is for data on S3: every instance sees all of a file system"
+        raise UsageError(problem, where=item.source, fix="distribution = replicated in job.ini")
+    identifier, directory = item.file_system
+    return Channel(name, "", folder=shared_folders.folder(records[identifier], directory))
 
 
 def _run_tag(run_id: str) -> Mapping[str, str]:

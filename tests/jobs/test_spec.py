@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.access import Access
+from orchestrator.config.disks import file_systems
 from orchestrator.config.options import JobSettings
 from orchestrator.config.settings import InstallSettings
-from orchestrator.core.errors import ConfigError
+from orchestrator.core.errors import ConfigError, UsageError
 from orchestrator.install.steps import build_digest
 from orchestrator.jobs import spec as jobs_spec
 from tests.support.jobs.job_folder import DASK, write_container_job
@@ -52,6 +53,19 @@ def test_a_job_is_read_with_its_data_and_environment(job_folder: Path) -> None:
             "nothing can be billed",
         ),
         ("    scenes -> data", "    scenes -> data, shard", "shard is for data on S3"),
+        (
+            "    scenes -> data",
+            "    fs-0123456789abcdef0:/x",
+            "has no destination: write fs-",
+        ),
+        ("    scenes -> data", "    fs-01234567:/x -> data, shard", "shard is for data on S3"),
+        (
+            "    scenes -> data",
+            "    fs-0123:/x -> data",
+            "is not a folder of a file system: write fs-",
+        ),
+        ("    scenes -> data", "    fs-01234567:/a/../b -> data", "is not a folder of a file system"),
+        ("    scenes -> data", "    fs-01234567:x -> data", "is not a folder of a file system"),
         ("    scenes -> data", "    . -> data", "'. -> data' is the job's whole folder: write the name of a folder"),
         ("    scenes -> data", "    scenes/.. -> data", "is the job's whole folder"),
         ("    scenes -> data", "    .", "is the job's whole folder"),
@@ -347,3 +361,19 @@ def test_a_path_that_no_file_can_have_is_a_mistake_with_its_line(job_folder: Pat
     (problem,) = refused(job_folder, f"{option} = {path}", {})
 
     assert problem.startswith(f"{job_folder / 'job.ini'}:3: [job] {option}")
+
+
+def test_a_folder_of_a_file_system_is_linked_where_the_vms_have_it(tmp_path: Path) -> None:
+    (tmp_path / "job.ini").write_text(
+        "[job]\nsingle = x\ndata =\n    fs-01234567:/a/b/ -> in\n    fs-89abcdef:/ -> all\n"
+    )
+    spec = jobs_spec.load(tmp_path, {})
+    config = [file_systems.parse("lab", "efs fs-01234567 at /lab"), file_systems.parse("own", "efs at /own")]
+    both = [*config, file_systems.parse("fast", "lustre fs-89abcdef at ~/fast")]
+
+    assert [item.file_system for item in spec.data] == [("fs-01234567", "/a/b"), ("fs-89abcdef", "/")]
+    assert spec.excluded_names == ("outputs",)
+    assert spec.mounted(both).data_links == ("data/.mounts/lab/a/b=in", "data/.mounts/fast=all")
+    with pytest.raises(UsageError, match="the VMs do not have the file system fs-89abcdef") as caught:
+        _ = spec.mounted(config).data_links
+    assert "[file_systems] shared = efs fs-89abcdef at /shared" in str(caught.value.fix)

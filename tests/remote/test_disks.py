@@ -99,6 +99,10 @@ def test_a_shared_file_system_is_mounted_by_its_source(machine: Machine) -> None
     assert (status, lines) == (0, [f"@@mounted lab {machine.root}/lab"])
     assert machine.fstab == f"{source} {machine.root}/lab nfs4 nfsvers=4.1,nofail,x-stratus.lab 0 0\n"
     assert (machine.root / "lab").resolve() == machine.folders.shared / "fs-1"
+    link = machine.home / "stratus/data/.mounts/lab"
+    assert link.readlink() == machine.root / "lab"
+    machine.mount("shared", "lab", source, "/lab", "nfs4", "nfsvers=4.1,nofail")
+    assert link.readlink() == machine.root / "lab"
 
 
 @pytest.mark.parametrize(

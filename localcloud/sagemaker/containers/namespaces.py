@@ -67,7 +67,11 @@ class Namespaces:
     def command_of(self, spec: ContainerSpec) -> list[str]:
         """Return the command that runs a container in its namespaces; it ends with the thread that started it."""
         hidden = [path for path in _outermost(self.hidden) if path.exists()]
-        shown = [path for path in _outermost((spec.folder, *self.shown)) if _is_below(path, hidden) and path.exists()]
+        shown = [
+            path
+            for path in _outermost((spec.folder, *spec.shown, *self.shown))
+            if _is_below(path, hidden) and path.exists()
+        ]
         texts = (" ".join(spec.read_only), "\n".join(map(str, hidden)), "\n".join(map(str, shown)))
         enter = ["sh", "-c", _ENTER, "sh", str(spec.folder), spec.host_name, *texts]
         return ["setpriv", "--pdeathsig", "KILL", *_prefix(), *enter, *spec.command]

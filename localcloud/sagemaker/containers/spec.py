@@ -18,6 +18,7 @@ class ContainerSpec:
     :param hosts: address of every container of the job by its name, this one included.
     :param read_only: folders below /opt/ml that the container cannot change, without blanks.
     :param image: its name.
+    :param shown: further paths that it sees.
     """
 
     host_name: str
@@ -27,6 +28,7 @@ class ContainerSpec:
     hosts: Mapping[str, str]
     read_only: tuple[str, ...] = ()
     image: str = ""
+    shown: tuple[Path, ...] = ()
 
     @property
     def ml(self) -> Path:

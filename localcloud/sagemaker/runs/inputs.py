@@ -1,4 +1,4 @@
-"""Input channels of a job: objects of S3 as files under /opt/ml/input/data, or as named pipes."""
+"""Input channels of a job: objects of S3 as files under /opt/ml/input/data, or as named pipes; shared folders."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def download(storage: Storage, job: TrainingJob, hosts: Mapping[str, Path]) -> N
     :raises TransferError: a channel has no objects, or one cannot be read.
     """
     for channel in layout.channels(job):
+        if layout.shared_folder(channel):
+            continue
         matches = _objects(storage, channel)
         for number, folder in enumerate(hosts.values()):
             top = folder / ("pipes" if layout.input_mode(job, channel) == "Pipe" else "ml/input/data")
@@ -27,6 +29,33 @@ def download(storage: Storage, job: TrainingJob, hosts: Mapping[str, Path]) -> N
             target.mkdir(parents=True, exist_ok=True)
             for url, name in _share(matches, channel, number, len(hosts)):
                 storage.download(url.bucket, url.key, target / name)
+
+
+def link_shared(shared: Path, job: TrainingJob, hosts: Mapping[str, Path]) -> list[Path]:
+    """Link the channels that are folders of shared file systems; return the file systems.
+
+    :param shared: folder of the file systems, by their ids.
+    :raises TransferError: there is no such file system, or folder.
+    """
+    file_systems: list[Path] = []
+    for channel in layout.channels(job):
+        if not (source := layout.shared_folder(channel)):
+            continue
+        file_system = shared / source["FileSystemId"]
+        # The mount name of Lustre is the first part of its paths.
+        names = source["DirectoryPath"].strip("/").split("/")[source["FileSystemType"] == "FSxLustre" :]
+        target = file_system.joinpath(*names)
+        if not target.is_dir():
+            raise TransferError(
+                f"Unable to mount file system: {file_system.name}. directory path: {source['DirectoryPath']}. "
+                "No such file or directory"
+            )
+        for folder in hosts.values():
+            place = folder / "ml/input/data" / channel["ChannelName"]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(target)
+        file_systems.append(file_system)
+    return file_systems
 
 
 def _objects(storage: Storage, channel: Mapping[str, Any]) -> list[tuple[S3Url, str]]:

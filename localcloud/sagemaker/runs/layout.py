@@ -41,6 +41,12 @@ def channels(job: TrainingJob) -> list[dict[str, Any]]:
     return list(job.request.get("InputDataConfig", []))
 
 
+def shared_folder(channel: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return a channel's folder of a shared file system; empty if it is on S3."""
+    source: Mapping[str, str] = channel["DataSource"].get("FileSystemDataSource", {})
+    return source
+
+
 def input_mode(job: TrainingJob, channel: dict[str, Any]) -> str:
     """Return File, FastFile or Pipe: a channel's own mode, else that of the job."""
     return str(channel.get("InputMode") or job.request["AlgorithmSpecification"]["TrainingInputMode"])
@@ -93,10 +99,15 @@ def checkpoint_path(config: Mapping[str, str]) -> str:
     return config.get("LocalPath", CHECKPOINTS).removeprefix(f"{ML}/").strip("/")
 
 
-def streamed_folders(job: TrainingJob) -> tuple[str, ...]:
-    """Return the folders below /opt/ml of FastFile channels, which cannot be changed."""
-    names = (channel["ChannelName"] for channel in channels(job) if input_mode(job, channel) == "FastFile")
-    return tuple(f"input/data/{name}" for name in names)
+def read_only_folders(job: TrainingJob) -> tuple[str, ...]:
+    """Return the folders below /opt/ml of channels that cannot be changed: FastFile, and file systems to be read."""
+    return tuple(f"input/data/{channel['ChannelName']}" for channel in channels(job) if _is_read_only(job, channel))
+
+
+def _is_read_only(job: TrainingJob, channel: dict[str, Any]) -> bool:
+    if folder := shared_folder(channel):
+        return folder.get("FileSystemAccessMode") == "ro"
+    return input_mode(job, channel) == "FastFile"
 
 
 def files(folders: Iterable[Path]) -> dict[str, Path]:

@@ -34,6 +34,7 @@ class ProcessExecutor:
     :param folder: for the disks of instances; those of a run are removed after it.
     :param endpoint: URL of the cloud, for the jobs' own calls.
     :param addresses: returns a number of loopback addresses that no other job uses.
+    :param shared: folder of the shared file systems, by their ids.
     """
 
     environment: CloudEnvironment
@@ -41,6 +42,7 @@ class ProcessExecutor:
     folder: Path
     endpoint: str
     addresses: Callable[[int], list[str]]
+    shared: Path
 
     def start(self, job: TrainingJob, events: RunEvents) -> ProcessRun:
         """Start a run on a thread of its own."""
@@ -64,6 +66,7 @@ class ProcessRun:
     uploads: bool = True
     _stopped: threading.Event = field(default_factory=threading.Event)
     _containers: dict[str, Container] = field(default_factory=dict)
+    _file_systems: tuple[Path, ...] = ()
     _exits: queue.SimpleQueue[tuple[str, int]] = field(default_factory=queue.SimpleQueue)
 
     def __post_init__(self) -> None:
@@ -100,7 +103,9 @@ class ProcessRun:
             keys = roles.credentials(role, self.job.name, self.job.region)
         storage = Storage(self.executor.endpoint, self.job.region, keys)
         self.events.stage("Downloading")
-        inputs.download(storage, self.job, {host: self.folder / host for host in self.hosts})
+        folders = {host: self.folder / host for host in self.hosts}
+        inputs.download(storage, self.job, folders)
+        self._file_systems = tuple(inputs.link_shared(self.executor.shared, self.job, folders))
         for host in self.hosts:
             layout.write_configuration(self._ml(host), self.job, host, self.hosts)
         with self._checkpoints(storage), self._pipes():
@@ -146,10 +151,13 @@ class ProcessRun:
     def _train(self, environment: Mapping[str, str]) -> tuple[str, int]:
         """Run the containers; return the host that failed first with its exit code, or 0."""
         addresses = dict(zip(self.hosts, self.executor.addresses(len(self.hosts)), strict=True))
-        command, read_only = self._command(), layout.streamed_folders(self.job)
+        command, read_only = self._command(), layout.read_only_folders(self.job)
         image = self.job.request["AlgorithmSpecification"].get("TrainingImage", "")
         for host in self.hosts:
-            spec = ContainerSpec(host, self.folder / host, command, environment, addresses, read_only, image)
+            folder = self.folder / host
+            spec = ContainerSpec(
+                host, folder, command, environment, addresses, read_only, image, shown=self._file_systems
+            )
             self._containers[host] = self._start(spec)
         # A stop that came while they were started found some of them only.
         if self._stopped.is_set():

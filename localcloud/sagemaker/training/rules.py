@@ -60,14 +60,15 @@ def _channels(params: Params) -> str:
     names = [channel["ChannelName"] for channel in params.get("InputDataConfig", [])]
     if len(set(names)) < len(names):
         return "Duplicate channel names are not allowed."
+    for channel in params.get("InputDataConfig", []):
+        if "FileSystemDataSource" in channel["DataSource"] and not params.get("VpcConfig"):
+            return "VpcConfig is required when a channel has a FileSystemDataSource."
     return ""
 
 
 def _missing_here(params: Params) -> str:
     """Return what SageMaker has and this cloud has not; empty if the request needs none of it."""
     for channel in params.get("InputDataConfig", []):
-        if "FileSystemDataSource" in channel["DataSource"]:
-            return "This cloud has no file systems of EFS or FSx"
         if channel["DataSource"].get("S3DataSource", {}).get("S3DataType") == "AugmentedManifestFile":
             return "This cloud reads no augmented manifests"
     path = params.get("CheckpointConfig", {}).get("LocalPath", CHECKPOINTS)

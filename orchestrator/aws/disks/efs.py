@@ -95,6 +95,11 @@ def _targets(clients: client.Clients, file_system_id: str) -> list[dict[str, Any
         return [target for target in answer["MountTargets"] if target["LifeCycleState"] not in _ENDING]
 
 
+def subnets(clients: client.Clients, file_system_id: str) -> list[str]:
+    """Return the subnets of a file system's mount targets."""
+    return [target["SubnetId"] for target in _targets(clients, file_system_id)]
+
+
 def _create_target(clients: client.Clients, file_system_id: str, subnet_id: str, group_id: str) -> None:
     with clients.translate_errors(f"making the mount target of {file_system_id} in {subnet_id}"):
         try:

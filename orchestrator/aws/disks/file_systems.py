@@ -39,6 +39,7 @@ class SharedRecord:
     :param name: in the config; empty if it is not tagged with one.
     :param size_gib: what it is billed for: its content (EFS), its capacity (Lustre).
     :param mount_name: of Lustre; empty for EFS.
+    :param subnets: of Lustre; those of EFS are of its mount targets.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class SharedRecord:
     is_kept: bool = False
     mount_name: str = ""
     tags: tuple[tuple[str, str], ...] = ()
+    subnets: tuple[str, ...] = ()
 
     @property
     def usd_per_hour(self) -> Decimal:
@@ -87,7 +89,7 @@ def plan(
 def _planned(clients: client.Clients, item: FileSystem, cluster_id: ClusterId) -> PlannedFileSystem:
     records = describe(clients, item.kind)
     if not item.id:
-        own = [record for record in records if _is_own(record, cluster_id) and record.name == item.name]
+        own = [record for record in records if is_own(record, cluster_id) and record.name == item.name]
         return PlannedFileSystem(item, own[0] if own else None)
     named = [record for record in records if record.id == item.id]
     if not named:
@@ -110,11 +112,17 @@ def describe(clients: client.Clients, kind: str) -> list[SharedRecord]:
 
 def of_cluster(clients: client.Clients, kind: str, cluster_id: ClusterId) -> list[SharedRecord]:
     """Return the file systems of one kind that a cluster has made."""
-    return [record for record in describe(clients, kind) if _is_own(record, cluster_id)]
+    return [record for record in describe(clients, kind) if is_own(record, cluster_id)]
 
 
-def _is_own(record: SharedRecord, cluster_id: ClusterId) -> bool:
+def is_own(record: SharedRecord, cluster_id: ClusterId) -> bool:
+    """Return True if a cluster has made a file system."""
     return cluster_id.matches([{"Key": key, "Value": value} for key, value in record.tags])
+
+
+def subnets(clients: client.Clients, record: SharedRecord) -> list[str]:
+    """Return the subnets in which a file system has addresses."""
+    return efs.subnets(clients, record.id) if record.kind == EFS else list(record.subnets)
 
 
 def _record(kind: str, item: dict[str, Any]) -> SharedRecord:
@@ -130,6 +138,7 @@ def _record(kind: str, item: dict[str, Any]) -> SharedRecord:
         tags.get(KEEP) == "yes",
         "" if is_efs else item.get("LustreConfiguration", {}).get("MountName", ""),
         tuple(tags.items()),
+        tuple(item.get("SubnetIds", ())),
     )
 
 

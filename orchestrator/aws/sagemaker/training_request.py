@@ -45,22 +45,53 @@ def check_image(image: str, region: str) -> None:
 
 
 @dataclass(frozen=True)
+class SharedFolder:
+    """Folder of a shared file system, which a job reads where it is.
+
+    :param type: ``EFS`` or ``FSxLustre``.
+    :param directory: as SageMaker names it: that of Lustre begins with the mount name.
+    """
+
+    id: str
+    type: str
+    directory: str
+
+    @property
+    def request(self) -> dict[str, str]:
+        """The folder as the API names it."""
+        return {
+            "FileSystemId": self.id,
+            "FileSystemType": self.type,
+            "DirectoryPath": self.directory,
+            "FileSystemAccessMode": "ro",
+        }
+
+
+@dataclass(frozen=True)
 class Channel:
     """Input of a job.
 
     :param name: of its folder in ``/opt/ml/input/data``.
-    :param url: prefix in S3, with a slash at its end unless it is one object.
+    :param url: prefix in S3, with a slash at its end unless it is one object; empty for a folder.
     :param mode: ``File``, ``FastFile`` or ``Pipe``.
+    :param folder: in place of S3.
     """
 
     name: str
     url: str
     mode: str = "File"
     is_sharded: bool = False
+    folder: SharedFolder | None = None
 
     @property
     def request(self) -> dict[str, Any]:
         """The channel as the API names it."""
+        if self.folder:
+            return {
+                "ChannelName": self.name,
+                "DataSource": {"FileSystemDataSource": self.folder.request},
+                "InputMode": "File",
+            }
         distribution = "ShardedByS3Key" if self.is_sharded else "FullyReplicated"
         source = {"S3DataType": "S3Prefix", "S3Uri": self.url, "S3DataDistributionType": distribution}
         return {"ChannelName": self.name, "DataSource": {"S3DataSource": source}, "InputMode": self.mode}
@@ -145,6 +176,9 @@ class TrainingRequest:
             ),
             f"spot_wait_hours must not be shorter than the job may run, {self.max_runtime_s / 3600:g} h": (
                 0 < self.max_wait_s < self.max_runtime_s
+            ),
+            "file systems of EFS and FSx are reached from subnets only: training_subnets": (
+                any(channel.folder for channel in self.channels) and not self.subnets
             ),
             "training_subnets and training_security_groups go together": (
                 bool(self.subnets) != bool(self.security_groups)

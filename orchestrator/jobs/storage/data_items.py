@@ -1,14 +1,20 @@
-"""Inputs of a job: folders of this computer, and prefixes of S3."""
+"""Inputs of a job: folders of this computer, prefixes of S3, and folders of shared file systems."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.config.schema import SettingsReader
+from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep, Text
+
+_FILE_SYSTEM = re.compile(r"(fs-(?:[0-9a-f]{8}|[0-9a-f]{17})):((?:/[A-Za-z0-9._-]+)+|/)/?")
+MOUNTS = "data/.mounts"
+"""Folder below ``~/stratus`` with a link to each shared file system, by its name; disks.sh makes them."""
 
 WORDS = ("copy", "stream", "mount", "shard", "public", "requester_pays")
 MODES = WORDS[:3]
@@ -18,13 +24,15 @@ MODES = WORDS[:3]
 class DataItem:
     """Input of a job.
 
-    :param source: ``s3://bucket/prefix``, or a folder or file relative to the job's folder.
+    :param source: ``s3://bucket/prefix``, ``fs-0123456789abcdef0:/folder`` of EFS or FSx for Lustre, or a folder or
+        file relative to the job's folder.
     :param name: its name in the job's working directory.
     :param mode: ``copy``: files on the VM's disk; ``stream``: a text file with the objects' URLs; ``mount``: a folder
         whose files are read from S3 when they are opened.
     :param is_sharded: each VM of a run gets a part of the objects.
     :param is_public: read without credentials.
     :param requester_pays: the reader pays for requests and transfer.
+    :param mount_name: name of its file system in ``[file_systems]``; empty if the VMs do not have it.
     """
 
     source: str
@@ -33,6 +41,7 @@ class DataItem:
     is_sharded: bool = False
     is_public: bool = False
     requester_pays: bool = False
+    mount_name: str = ""
 
     @property
     def is_staged_at_start(self) -> bool:
@@ -56,6 +65,40 @@ class DataItem:
         """True if the VMs fetch it themselves."""
         return self.source.startswith("s3://")
 
+    @property
+    def is_file_system(self) -> bool:
+        """True if it is used where it is: a folder of a shared file system."""
+        return _FILE_SYSTEM.fullmatch(self.source) is not None
+
+    @property
+    def is_local(self) -> bool:
+        """True if it is on this computer, which sends it."""
+        return not (self.is_s3 or self.is_file_system)
+
+    @property
+    def file_system(self) -> tuple[str, str]:
+        """Id of its file system, and the folder there, which begins with a slash."""
+        match = _FILE_SYSTEM.fullmatch(self.source)
+        return (match[1], match[2]) if match else ("", "")
+
+    def check_mounted(self) -> None:
+        """Check that the VMs have the file system of an item, if it is on one.
+
+        :raises UsageError: they do not.
+        """
+        if self.is_file_system and not self.mount_name:
+            identifier, _ = self.file_system
+            raise UsageError(
+                f"the VMs do not have the file system {identifier}",
+                where=self.source,
+                fix=f"in the config, before a launch: [file_systems] shared = efs {identifier} at /shared (or lustre)",
+            )
+
+    @property
+    def mounted_path(self) -> str:
+        """Path of a folder of a file system on the VMs, below ``~/stratus``."""
+        return f"{MOUNTS}/{self.mount_name}{self.file_system[1]}".rstrip("/")
+
 
 def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folder: Path) -> tuple[DataItem, ...]:
     """Return the inputs that lines ``source -> name`` describe; mistakes are added to the reader."""
@@ -66,16 +109,19 @@ def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folde
         item = _item(source, name or PurePosixPath(source.rstrip("/")).name, flags)
         if problem := _words_problem(item, flags):
             reader.add_problem("job", "data", f"{line!r}: {problem}")
-        elif not arrow and item.is_s3:
+        elif re.match(r"fs-[^/]*:", source) and (not item.is_file_system or ".." in item.file_system[1].split("/")):
+            example = "fs-0123456789abcdef0:/folder -> data"
+            reader.add_problem("job", "data", f"{line!r} is not a folder of a file system: write {example}")
+        elif not arrow and not item.is_local:
             reader.add_problem("job", "data", f"{line!r} has no destination: write {line} -> data")
-        elif not item.is_s3 and relative_source(folder, source) == ".":
+        elif item.is_local and relative_source(folder, source) == ".":
             reader.add_problem("job", "data", f"{line!r} is the job's whole folder: write the name of a folder in it")
         elif not is_inside(item.name):
             reader.add_problem("job", "data", f"{line!r} is outside the working directory")
         elif other := next((other for other in items if _overlap(item.name, other.name)), None):
             place = f"the destination of {f'{other.source} -> {other.name}'!r}, or inside it, or around it"
             reader.add_problem("job", "data", f"{line!r} has {place}: write another name after ->")
-        elif not item.is_s3 and not _is_there(folder / source, sample):
+        elif item.is_local and not _is_there(folder / source, sample):
             missing = _missing_data(reader.document.path, source, sample)
             reader.add_problem("job", "data", missing if len(lines) == 1 else f"{line!r}: " + missing)
         items.append(item)
