@@ -14,6 +14,7 @@ from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.core import cost
 from orchestrator.core.cost import Amount
+from orchestrator.hosts.disk_room import FullDisk
 from orchestrator.hosts.tunnels import OpenTunnel
 
 
@@ -72,6 +73,7 @@ class ClusterStatus:
     :param owner_id_problem: why there is none although it is needed.
     :param managed: what SageMaker bills for the cluster besides.
     :param tunnels: open tunnels of this computer's processes to its instances.
+    :param full_disks: disks of instances that were nearly full when this computer last got their figures.
     """
 
     cluster: str
@@ -87,6 +89,7 @@ class ClusterStatus:
     owner_id_problem: str = ""
     managed: ManagedSurvey = NO_MANAGED
     tunnels: tuple[OpenTunnel, ...] = ()
+    full_disks: tuple[FullDisk, ...] = ()
 
     @property
     def up(self) -> tuple[InstanceStatus, ...]:

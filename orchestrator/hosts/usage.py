@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host
-from orchestrator.hosts import parallel
+from orchestrator.hosts import disk_room, parallel
 from orchestrator.hosts.commands import marked_lines, script_error
+from orchestrator.hosts.disk_room import DiskRoom, FullDisks
 
 if TYPE_CHECKING:
     from orchestrator.ssh import SshClient
@@ -79,6 +80,7 @@ class HostUsage:
     memory_total_bytes: int
     gpus: tuple[Gpu, ...] = ()
     processes: tuple[HostProcess, ...] = ()
+    disks: tuple[DiskRoom, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,15 +94,20 @@ class UsageReport:
     failed: Mapping[str, Exception]
 
 
-def query(ssh_client: SshClient, hosts: Sequence[Host]) -> UsageReport:
-    """Return the load of every host, queried at the same time."""
+def query(ssh_client: SshClient, hosts: Sequence[Host], full_disks: FullDisks) -> UsageReport:
+    """Return the load of every host, queried at the same time.
+
+    :param full_disks: gets those of the hosts.
+    """
 
     def query_one(host: Host) -> HostUsage:
         result = ssh_client.run(host, remote_scripts.inline_command("gpus.sh"), timeout_s=QUERY_TIMEOUT_S)
         # GPU lines may be missing, as nvidia-smi may be; this one is always printed.
         if not marked_lines(result.stdout, "@@host"):
             raise script_error(result, "it does not report its load")
-        return parse(host.name, result.stdout)
+        usage = parse(host.name, result.stdout)
+        full_disks.note(host, usage.disks, is_complete=True)
+        return usage
 
     outcomes = parallel.for_each(hosts, query_one, clock=ssh_client.clock)
     return UsageReport(tuple(outcomes.successful_values()), outcomes.errors)
@@ -136,6 +143,7 @@ def _parse(host: str, output: str) -> HostUsage:
         memory_total_bytes=int(memory_kib) * _KIB,
         gpus=tuple(_gpu(line, gpu_processes) for line in marked_lines(output, "@@gpu")),
         processes=tuple(map(_process, marked_lines(output, "@@task"))),
+        disks=tuple(filter(None, map(disk_room.parse, marked_lines(output, "@@disk")))),
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import ConnectError, JobFailed
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, Text, join
-from orchestrator.hosts import parallel
+from orchestrator.hosts import disk_room, parallel
+from orchestrator.hosts.disk_room import DiskRoom
 from orchestrator.jobs import host_output
 from orchestrator.jobs.host_output import LogReader
 from orchestrator.jobs.query import CLOCK_SLACK
@@ -40,6 +42,9 @@ PERMANENT_ERRORS = ("auth", "host-key", "key-file")
 OnLine = Callable[[str, str], None]
 """Called with (host, line)."""
 
+OnDisk = Callable[[Host, DiskRoom], None]
+"""Called with a host and a disk of it that is nearly full."""
+
 NO_LOGS: Mapping[str, LiveLog] = MappingProxyType({})
 
 PACKAGE_OF_MODULE = {
@@ -61,6 +66,7 @@ class Follower:
 
     :param line_count: lines read so far; a new connection continues after them.
     :param live: the output over the connection of the start, which is read first.
+    :param on_disk: called with the host and a disk of it that is nearly full.
     """
 
     host: Host
@@ -71,6 +77,7 @@ class Follower:
     reader: LogReader = field(default_factory=LogReader)
     live: LiveLog | None = None
     first_line_at: float | None = None
+    on_disk: OnDisk = disk_room.ignore_host
 
     def read_line(self, line: str) -> None:
         """Read one line of ``follow.sh``."""
@@ -98,6 +105,7 @@ def follow(
     *,
     on_line: OnLine,
     logs: Mapping[str, LiveLog] = NO_LOGS,
+    on_disk: OnDisk = disk_room.ignore_host,
     lost_timeout_s: float = LOST_TIMEOUT_S,
 ) -> parallel.Outcomes[TaskExit]:
     """Pass on a run's output as it comes, from its start, until its main tasks end.
@@ -105,12 +113,16 @@ def follow(
     :param hosts: those with a main task.
     :param on_line: called from one thread per host.
     :param logs: host -> output over the connection of the start; from other hosts it is requested.
+    :param on_disk: called from one thread per host.
     :param lost_timeout_s: seconds of failing connections after which a host counts as lost.
     """
     return parallel.for_each(
         hosts,
         lambda host: _follow_host(
-            ssh, Follower(host, on_line, ssh.clock.monotonic, live=logs.get(host.name)), run_id, lost_timeout_s
+            ssh,
+            Follower(host, on_line, ssh.clock.monotonic, live=logs.get(host.name), on_disk=on_disk),
+            run_id,
+            lost_timeout_s,
         ),
         clock=ssh.clock,
         # All at once: the exit of a host that had to wait for others would come too late.
@@ -135,6 +147,7 @@ def _follow_host(ssh: SshClient, follower: Follower, run_id: str, lost_timeout_s
         # A new connection sends the line again that the old one may have cut.
         live, follower.live = follower.live, None
         follower.reader = live.reader if live else LogReader(reclaim_time=follower.reader.reclaim_time)
+        follower.reader.on_disk = partial(follower.on_disk, follower.host)
         try:
             if live:
                 _read(live.stream, follower)

@@ -12,7 +12,7 @@ import binascii
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -20,6 +20,7 @@ from typing import Any
 
 from orchestrator.core.errors import HostError
 from orchestrator.core.output_line import OutputLine, as_output_line
+from orchestrator.hosts import disk_room
 from orchestrator.hosts.commands import marked_lines
 from orchestrator.jobs.runs import RUN_ID, Listing, Run, TaskExit, TaskState
 
@@ -320,10 +321,6 @@ def parse_files(output: str) -> dict[str, bytes]:
 # -- logs
 
 
-def _new_mark() -> str:
-    return f"@@{secrets.token_hex(8)}"
-
-
 @dataclass
 class LogReader:
     """Separates a task's log from the lines that ``follow.sh`` adds: heartbeats, notices, the exit.
@@ -338,22 +335,27 @@ class LogReader:
     :param reclaim_time: time at which AWS reclaims the spot instance; empty without such a notice.
     :param disk_full: True if the host's disk had no room left at the end of the task.
     :param times: start of the run on the host, and end of the task, as text.
+    :param on_disk: called with every report of a disk that is nearly full.
     """
 
-    mark: str = field(default_factory=_new_mark)
+    mark: str = field(default_factory=lambda: f"@@{secrets.token_hex(8)}")
     exit_text: str = ""
     reclaim_time: str = ""
     disk_full: bool = False
     times: str = ""
+    on_disk: Callable[[disk_room.DiskRoom], None] = disk_room.ignore
     _partial: str = ""
     _partial_raw: bytes = b""
 
     def feed(self, line: str) -> OutputLine | None:
         """Return a whole line of the log; None for any other, and while it is not complete."""
         beat, piece = f"{self.mark} beat", as_output_line(line)
-        if piece.endswith(beat) and len(self._partial) < MAX_PARTIAL_BYTES:
-            self._partial += piece.removesuffix(beat)
-            self._partial_raw += piece.raw.removesuffix(beat.encode())
+        before, heartbeat, report = piece.partition(beat)
+        if heartbeat and (not report or report.startswith(" disk ")) and len(self._partial) < MAX_PARTIAL_BYTES:
+            self._partial += before
+            self._partial_raw += piece.raw.partition(beat.encode())[0]
+            if room := disk_room.parse(report.removeprefix(" disk ")):
+                self.on_disk(room)
             return None
         whole, self._partial = self._partial + piece, ""
         if not whole.startswith(f"{self.mark} "):

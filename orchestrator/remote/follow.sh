@@ -1,7 +1,7 @@
 #!/bin/sh
 # Streams a task's log until the task ends.   follow.sh RUN ROLE LINES-SEEN MARK
-# MARK, which no job knows, begins the lines that are not the log's: "MARK beat" (a heartbeat), "MARK spot TIME" (AWS
-# reclaims the VM), "MARK full" (no room on the disk), and at the end "MARK times STARTED ENDED" (of the run's first task
+# MARK, which no job knows, begins the lines that are not the log's: "MARK beat" (a heartbeat), "MARK beat disk PERCENT
+# FREE-KIB MOUNT" (one that reports a disk which is at least 90 % full), "MARK spot TIME" (AWS reclaims the VM), "MARK full" (no room on the disk), and at the end "MARK times STARTED ENDED" (of the run's first task
 # on this host, and of this task; - if unknown) and "MARK exit RC" (the task's own exit status) or "MARK exit lost" (it
 # vanished without one).
 set -u
@@ -9,7 +9,16 @@ folder="$HOME/stratus/runs/$1" role=$2 seen=$3 mark=$4
 state="$folder/state/$role"
 [ -d "$folder" ] || { echo "$mark exit unknown"; exit 0; }
 spot() { if [ -s "$folder/state/spot" ]; then echo "$mark spot $(head -c 40 "$folder/state/spot")"; fi; }
-( while sleep 5 >/dev/null 2>&1; do echo "$mark beat"; done ) &
+disks() { # an NFS server may not answer
+    { echo "$folder"; cat "$HOME/stratus/state/mounts" 2>/dev/null; } | tr '\n' '\0' |
+        timeout -s KILL 4 xargs -0 df -Pk 2>/dev/null |
+        awk -v beat="$mark beat" 'NR > 1 && $5 + 0 >= 90 && !seen[$6]++ { print beat, "disk", $5 + 0, $4, $6 }'
+}
+( beats=0; while sleep 5 >/dev/null 2>&1; do
+    echo "$mark beat"
+    [ $((beats % 6)) -ne 0 ] || disks
+    beats=$((beats + 1))
+done ) &
 beat=$!
 trap 'kill "$beat" 2>/dev/null' EXIT
 trap 'exit 143' HUP INT TERM

@@ -22,6 +22,7 @@ from orchestrator.core.errors import StratusError
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import add_advice
+from orchestrator.hosts.disk_room import FullDisks
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class ClusterService:
         self.launcher = Launcher(inventory)
         self.recovery = Recovery(inventory, self.launcher)
         self.timings = timings
+        self._full_disks = FullDisks(lambda: self.context.folder / "logs", self.context.clock.now)
         self.job_checks = job_checks
         self.on_change = on_change
         self.managed = managed
@@ -61,7 +63,8 @@ class ClusterService:
         """Return the cluster as it is now."""
         current = status.query(self.inventory)
         self._names = (self.context.clock.monotonic(), [instance.name for instance in current.instances])
-        return replace(current, managed=self.managed.survey())
+        up = [(instance.name, instance.id) for instance in current.up]
+        return replace(current, managed=self.managed.survey(), full_disks=self._full_disks.of(up))
 
     def host_names(self) -> list[str]:
         """Return the names of the instances, at most 30 s old."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.host import HostSource
 from orchestrator.hosts import commands, usage
+from orchestrator.hosts.disk_room import FullDisks
 from orchestrator.hosts.recent_hosts import RecentHosts
 from orchestrator.hosts.transfer import HostTransfer, Transfers
 from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
@@ -43,6 +44,7 @@ class HostService:
         self._transfers = Transfers(ssh, on_event)
         self._on_event = on_event
         self._logs_folder = logs_folder
+        self._full_disks = FullDisks(logs_folder, ssh.clock.now)
         self._recent = recent
         self.source = source
         self.tunnels = tunnels
@@ -54,7 +56,7 @@ class HostService:
 
         :param names: only these hosts; all when empty.
         """
-        return usage.query(self.ssh, self._recent.hosts(names))
+        return usage.query(self.ssh, self._recent.hosts(names), self._full_disks)
 
     def run_command(
         self,

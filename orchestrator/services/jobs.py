@@ -16,6 +16,7 @@ from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host, HostSource
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
+from orchestrator.hosts.disk_room import FullDisks
 from orchestrator.hosts.tunnels import Dashboard, Tunnels, open_dashboard
 from orchestrator.install import steps
 from orchestrator.install.installer import HostInstall, Installer, InstallReport
@@ -71,10 +72,6 @@ class JobContext:
     instance_states: Callable[[], Mapping[str, str]] | None = None
     folder_list: Path | None = None
     result_store: RunStore | None = None
-
-
-def _ignore(_hosts: Sequence[str]) -> None:
-    pass
 
 
 class JobService:
@@ -203,7 +200,7 @@ class JobService:
         )
 
     def follow(
-        self, run_id: str, *, on_line: Callable[[str, str], None], on_hosts: Callable[[Sequence[str]], None] = _ignore
+        self, run_id: str, *, on_line: follow.OnLine, on_hosts: Callable[[Sequence[str]], None] = lambda _hosts: None
     ) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.
 
@@ -218,7 +215,9 @@ class JobService:
         if missing := located.missing_names(run.main_hosts):
             raise JobFailed(f"{', '.join(missing)} is gone", exit_status=None, where=run.job)
         on_hosts(run.main_hosts)
-        exits = follow.follow(self.ssh, located.hosts_named(run.main_hosts), run.run_id, on_line=on_line, logs=live)
+        hosts, full_disks = located.hosts_named(run.main_hosts), FullDisks(self.context.logs_folder, self.clock.now)
+        on_disk = full_disks.warn(self.context.on_event)
+        exits = follow.follow(self.ssh, hosts, run.run_id, on_line=on_line, logs=live, on_disk=on_disk)
         if not exits.failed:
             record.note_end(self._run_folder(run.run_id), self.clock.now(), exits.successful_values())
         self._handle_failure(located, exits)

@@ -151,6 +151,7 @@ def test_an_exit_status_that_is_none_is_a_lost_task(exit_text: str) -> None:
     [
         (["one", "@@m beat", "two"], ["one", "two"]),
         (["10 %@@m beat", " 20 %@@m beat", " done"], ["10 % 20 % done"]),
+        (["10 %@@m beat disk 93 1024 /data", "@@m beat disk x", " done"], ["10 % done"]),
         (["no line end@@m beat", "", "@@m exit 0"], ["no line end"]),
         (["", "@@m beat", ""], ["", ""]),
     ],

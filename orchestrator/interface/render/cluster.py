@@ -15,6 +15,7 @@ from orchestrator.core.next_step import Message, NextStep, Text
 from orchestrator.hosts.tunnels import OpenTunnel
 from orchestrator.interface.render import units
 from orchestrator.interface.render.billed import managed, stopped
+from orchestrator.interface.render.hosts import disk_warnings
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
 from orchestrator.interface.render.styles import line, state
 from orchestrator.interface.render.units import columns, duration
@@ -37,7 +38,8 @@ def _(status: ClusterStatus, _now: datetime) -> Lines:
     if not status.instances:
         return [_no_instances(status), *others]
     machines = columns([cells(machine, status.at) for machine in status.instances])
-    return [*machines, line("  ", up(status)), *columns([_tunnel(tunnel) for tunnel in status.tunnels]), *others]
+    tunnels = columns([_tunnel(tunnel) for tunnel in status.tunnels])
+    return [*machines, line("  ", up(status)), *disk_warnings(status.full_disks, status.at), *tunnels, *others]
 
 
 def _tunnel(tunnel: OpenTunnel) -> Sequence[str]:
@@ -282,6 +284,7 @@ def _(status: ClusterStatus) -> Document:
         "same_role": document(status.same_role),
         "managed": document(status.managed),
         "tunnels": document(status.tunnels),
+        "full_disks": document(status.full_disks),
     }
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from orchestrator.core.next_step import Text
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.disk_room import DiskRoom, FullDisk
 from orchestrator.hosts.tunnels import PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
 from orchestrator.interface.render import units
@@ -27,10 +28,25 @@ def _host(host: HostUsage) -> Iterator[Text]:
     gpus = "" if host.gpus else "   no GPU"
     yield f"  {host.host}  load {host.load_average:g} on {units.count(host.cores, 'core')}   {memory}{gpus}"
     yield from columns([_gpu(gpu) for gpu in host.gpus], indent="    ")
+    yield from columns([_disk(room) for room in host.disks], indent="    ")
     processes = _processes(host)
     yield from columns(processes, indent="    ")
     if not processes:
         yield "    no run here"
+
+
+def _disk(room: DiskRoom) -> Sequence[str]:
+    used = f"{room.percent}% full"
+    return ["disk", room.mount, used, f"{units.size(room.free_bytes)} free", f"({room.fix})" if room.is_full else ""]
+
+
+def disk_warnings(full_disks: Sequence[FullDisk], at: datetime) -> Lines:
+    """Return a line on each disk that was nearly full when its host last reported it."""
+    return [
+        f"  {disk.host}: {disk.room.mount} was {disk.room.percent}% full at {units.clock(disk.at, at)}, "
+        f"{units.size(disk.room.free_bytes)} free: {disk.room.fix}"
+        for disk in full_disks
+    ]
 
 
 def _processes(host: HostUsage) -> list[Sequence[str]]:
@@ -92,7 +108,18 @@ def _(host: HostUsage) -> Document:
         "memory": host.memory_total_bytes,
         "gpus": document(host.gpus),
         "tasks": document(host.processes),
+        "disks": document(host.disks),
     }
+
+
+@document.register(DiskRoom)
+def _room(room: DiskRoom) -> Document:
+    return {"mount": room.mount, "percent": room.percent, "free": room.free_bytes}
+
+
+@document.register(FullDisk)
+def _(disk: FullDisk) -> Document:
+    return {"host": disk.host, **_room(disk.room), "at": document(disk.at)}
 
 
 @document.register(Gpu)

@@ -35,6 +35,7 @@ from orchestrator.core.errors import Problem
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.disk_room import DiskRoom, FullDisk
 from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
@@ -74,7 +75,7 @@ KEYS: dict[type, str] = {
     EndpointEnd: "deleted",
     TransformResult: "name state output objects seconds cost_usd",
     ClusterStatus: "cluster region owner machines at foreign usd_per_hour usd_per_hour_stopped usd_spent expires "
-    "usd_spent_range elsewhere owner_id same_role managed tunnels",
+    "usd_spent_range elsewhere owner_id same_role managed tunnels full_disks",
     OpenTunnel: "host remote_port purpose address port pid",
     TensorBoardPage: "host logs url",
     TensorBoardStop: "host count",
@@ -127,7 +128,9 @@ KEYS: dict[type, str] = {
     KillReport: "hosts failed",
     HostKill: "host runs left stuck",
     UsageReport: "hosts failed",
-    HostUsage: "host cores load memory_used memory gpus tasks",
+    HostUsage: "host cores load memory_used memory gpus tasks disks",
+    DiskRoom: "mount percent free",
+    FullDisk: "host mount percent free at",
     Gpu: "index name busy memory_used memory celsius tasks",
     GpuProcess: "pid run memory_mib command",
     HostProcess: "pid run cpu memory command",

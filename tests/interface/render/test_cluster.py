@@ -8,6 +8,7 @@ from decimal import Decimal
 from orchestrator.aws.ec2.state_changes import InstanceResult
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, exactly
+from orchestrator.hosts.disk_room import DiskRoom, FullDisk
 from orchestrator.interface.render import cluster
 from tests.support.interface.example_machines import machine, status
 from tests.support.interface.rendered import rendered, texts
@@ -24,6 +25,15 @@ def test_a_status_shows_each_vm_and_the_sum() -> None:
 
 def test_a_status_without_vms_says_how_to_launch_some() -> None:
     assert rendered(status()) == ["  0 VMs of cluster ml in us-west-2.  Next: LaunchInstances()"]
+
+
+def test_a_disk_that_is_nearly_full_is_warned_of_with_what_to_do() -> None:
+    shown = status(machine("ml-0"))
+    disk = FullDisk("ml-0", DiskRoom("/data", 93, 4_000_000_000), shown.at)
+
+    warning = rendered(replace(shown, full_disks=(disk,)))[2]
+    assert warning.startswith("  ml-0: /data was 93% full at ")
+    assert warning.endswith(", 4.0 GB free: delete files there, or raise its size in [volumes] for the next launch")
 
 
 def test_vms_that_do_not_all_shut_down_are_pointed_out() -> None:
