@@ -50,6 +50,7 @@ class HostSpecs:
             boot_seconds=self.cloud.durations.boot_s,
             has_engine=has_engine(image),
             image_id=image.id if isinstance(image, BakedImage) else "",
+            local_disks_gib=_local_disks_gib(instance.instance_type),
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:
@@ -63,3 +64,10 @@ class HostSpecs:
             "NO_PROXY": self.block.endpoint,
             "no_proxy": self.block.endpoint,
         }
+
+
+def _local_disks_gib(instance_type: str) -> tuple[int, ...]:
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    storage = INSTANCE_TYPES.get(instance_type, {}).get("InstanceStorageInfo", {})
+    return tuple(disk["SizeInGB"] for disk in storage.get("Disks", []) for _ in range(disk["Count"]))

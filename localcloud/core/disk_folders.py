@@ -29,8 +29,9 @@ class DiskFolders:
         """Folder of the shared file systems."""
         return self.home / "filesystems"
 
-    def attach(self, instance_id: str, volume_id: str) -> None:
+    def attach(self, instance_id: str, volume_id: str, size_gib: int = 1) -> None:
         """Put a volume into its instance's folder; it is empty if it is new."""
+        del size_gib
         target = self.machines / instance_id / "dev" / volume_id
         if target.exists():
             return
@@ -77,7 +78,7 @@ class NoFolders(DiskFolders):
     def __init__(self) -> None:
         super().__init__(Path(), Path())
 
-    def attach(self, instance_id: str, volume_id: str) -> None:
+    def attach(self, instance_id: str, volume_id: str, size_gib: int = 1) -> None:
         """Do nothing."""
 
     def detach(self, instance_id: str, volume_id: str) -> None:

@@ -11,7 +11,7 @@ def follow_instance(folders: DiskFolders, tracked: TrackedInstance) -> None:
     instance = tracked.instance
     for volume_id in (block.volume_id for _, block in instance.get_block_device_mapping[1:]):
         if instance.state == "running":
-            folders.attach(instance.id, volume_id)
+            folders.attach(instance.id, volume_id, instance.ec2_backend.get_volume(volume_id).size)
         elif instance.state == "shutting-down":
             # Before the host's folder is deleted; those that end with the instance are deleted by EC2 then.
             folders.detach(instance.id, volume_id)

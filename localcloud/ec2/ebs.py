@@ -46,7 +46,7 @@ class EbsRegion(EC2Backend):
         # moto's answers have it for the instance only.
         attachment.delete_on_termination = delete_on_termination
         if instance.state == "running":
-            self.disks.attach(instance_id, volume_id)
+            self.disks.attach(instance_id, volume_id, volume.size)
         self.on_volume_change()
         return attachment
 

@@ -11,6 +11,7 @@ from localcloud.core.errors import LocalCloudError
 
 if TYPE_CHECKING:
     from localcloud.core.addresses import AddressBlock
+    from localcloud.core.disk_folders import DiskFolders
     from localcloud.hosts.spec import HostSpec
 
 
@@ -97,6 +98,7 @@ class HostSite:
     :param open_unresponsive_port: opens a port on which no SSH server answers, given address, port, and whether
         connections are accepted.
     :param images: disks of images that were made from instances.
+    :param disks: volumes and shared file systems; None for folders.
     """
 
     block: AddressBlock
@@ -105,3 +107,4 @@ class HostSite:
     console: Callable[[str], bytes]
     open_unresponsive_port: Callable[[str, int, bool], Closable]
     images: ImageStore = field(default_factory=NoImages)
+    disks: DiskFolders | None = None

@@ -26,6 +26,7 @@ class HostSpec:
     :param public_address: address of this start; empty for none.
     :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all.
     :param image_id: image that was made from an instance, which the disk is a copy of; empty for any other image.
+    :param local_disks_gib: sizes of the local disks of its instance type; VMs only.
     :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 
@@ -43,6 +44,7 @@ class HostSpec:
     open_addresses: tuple[str, ...] | None = None
     package_faults: tuple[str, ...] = ()
     image_id: str = ""
+    local_disks_gib: tuple[int, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -79,6 +81,7 @@ class HostSpec:
                 "folder": Path(values["folder"]),
                 "authorized_keys": tuple(values["authorized_keys"]),
                 "package_faults": tuple(values["package_faults"]),
+                "local_disks_gib": tuple(values["local_disks_gib"]),
                 "user_data": base64.b64decode(values["user_data"]),
             }
         )

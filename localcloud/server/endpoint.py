@@ -106,7 +106,7 @@ def open_endpoint(home: Home, durations: StateDurations, site: HostSite) -> Endp
         http_caller(block.url),
         model_site(jobs, home),
         site.images,
-        DiskFolders(home.folder, home.hosts_folder),
+        site.disks or DiskFolders(home.folder, home.hosts_folder),
     )
     cloud = build(parts)
     delayed = api_calls.apply_delay(cloud.application(moto_application()), clock)

@@ -37,6 +37,7 @@ def archive(spec: HostSpec, block: AddressBlock, network: Mapping[str, str]) -> 
         ),
         "etc/ssh/sshd_config.d/50-localcloud.conf": f"Port {spec.port}\n",
         "etc/hosts": f"127.0.0.1 localhost\n{spec.address} {spec.hostname}\n",
+        "etc/resolv.conf": qemu.RESOLVER_CONFIG,
         "etc/localcloud/network": qemu.network_script(spec, block),
     }
     return system_files.to_tar(files)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from localcloud.core.addresses import AddressBlock
 from localcloud.hosts.docker.host_config import network_variables
@@ -40,6 +41,7 @@ class _Slot:
     :param on: False from a stop, or from the host's own end, to the next start.
     :param process: QEMU while it runs or its end is not handled yet; used on the host's own thread only.
     :param ending: set while the host is being stopped.
+    :param plugged: ids of the volumes that QEMU has; used on the host's own thread only.
     """
 
     spec: HostSpec
@@ -48,6 +50,7 @@ class _Slot:
     on: bool = True
     process: subprocess.Popen[bytes] | None = None
     ending: threading.Event = field(default_factory=threading.Event)
+    plugged: set[str] = field(default_factory=set)
 
 
 class VmHosts:
@@ -71,6 +74,8 @@ class VmHosts:
         self._on_shutdown = on_shutdown
         self._variables = network_variables(os.environ if environ is None else environ)
         self._slots: dict[str, _Slot] = {}
+        # Instance id -> volume id -> the file behind it; volumes are attached before and after the start.
+        self._volumes: dict[str, dict[str, Path]] = {}
         self._lock = threading.Lock()
         self._closed = False
         self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -92,7 +97,7 @@ class VmHosts:
                 raise HostError(f"{spec.instance_id} is already on")
             slot.spec, slot.on = spec, True
             slot.ending.clear()
-            slot.executor.submit(self._guarded, slot, self._boot)
+            slot.executor.submit(self._guarded, slot, self._power_on)
 
     def stop(self, instance_id: str) -> None:
         """Shut a VM down as its power button does, or cut its power after 90 s; its disk is kept.
@@ -109,6 +114,7 @@ class VmHosts:
         self._end(instance_id, _cut_power)
         with self._lock:
             slot = self._slots.pop(instance_id, None)
+            self._volumes.pop(instance_id, None)
         if slot is not None:
             slot.gate.close()
             slot.executor.shutdown(wait=False)
@@ -126,6 +132,18 @@ class VmHosts:
                 # For the next boot as well.
                 slot.spec = replace(slot.spec, open_addresses=tuple(addresses))
         self._submit(instance_id, _update_gate)
+
+    def plug(self, instance_id: str, volume_id: str, path: Path) -> None:
+        """Give a VM a volume, now and at every boot; returns at once."""
+        with self._lock:
+            self._volumes.setdefault(instance_id, {})[volume_id] = path
+        self._submit(instance_id, self._update_volumes)
+
+    def unplug(self, instance_id: str, volume_id: str) -> None:
+        """Take a volume from a VM; returns at once."""
+        with self._lock:
+            self._volumes.get(instance_id, {}).pop(volume_id, None)
+        self._submit(instance_id, self._update_volumes)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a VM: connections stay open, and nothing answers. Does nothing if it is off."""
@@ -177,6 +195,15 @@ class VmHosts:
             _log.warning("%s: %s", slot.spec.instance_id, error)
             slot.on = False
 
+    def _power_on(self, slot: _Slot) -> None:
+        """Boot with empty local disks: their content is lost when an instance stops, and stays when it reboots."""
+        slot.spec.folder.mkdir(parents=True, exist_ok=True)
+        for number, size_gib in enumerate(slot.spec.local_disks_gib):
+            path = qemu.local_disk(slot.spec, number)
+            path.unlink(missing_ok=True)
+            qemu.create_empty(path, size_gib)
+        self._boot(slot)
+
     def _boot(self, slot: _Slot) -> None:
         if slot.ending.wait(slot.spec.boot_seconds):
             return
@@ -186,15 +213,32 @@ class VmHosts:
             qemu.create_disk(self._image, files.disk)
         slot.gate.prepare(spec)
         files.boot.write_bytes(boot_files.archive(spec, self._block, self._variables))
+        volumes = self._attached(slot)
+        slot.plugged = set(volumes)
         with (spec.folder / "qemu.log").open("ab") as log:
             process = slot.process = subprocess.Popen(
-                qemu.command(spec, self._block, self._image, self._accelerator),
+                qemu.command(spec, self._block, self._image, self._accelerator, volumes),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
                 start_new_session=True,
             )
         threading.Thread(target=self._watch, args=[slot, process], name=f"{spec.instance_id}-end", daemon=True).start()
+
+    def _attached(self, slot: _Slot) -> dict[str, Path]:
+        with self._lock:
+            return dict(self._volumes.get(slot.spec.instance_id, {}))
+
+    def _update_volumes(self, slot: _Slot) -> None:
+        if slot.process is None or slot.process.stdin is None:
+            return
+        volumes = self._attached(slot)
+        commands = [line for volume_id in slot.plugged - {*volumes} for line in qemu.unplug_commands(volume_id)]
+        for volume_id in {*volumes} - slot.plugged:
+            commands += qemu.plug_commands(volume_id, volumes[volume_id])
+        slot.plugged = set(volumes)
+        slot.process.stdin.write("".join(f"{line}\n" for line in commands).encode())
+        slot.process.stdin.flush()
 
     def _watch(self, slot: _Slot, process: subprocess.Popen[bytes]) -> None:
         started_at = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import platform
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +24,19 @@ PROGRAM = "qemu-system-x86_64"
 # QEMU's own network of each VM, in which the metadata service's address must lie.
 _GATEWAY, _RESOLVER, VM_ADDRESS = "169.254.169.2", "169.254.169.3", "169.254.169.15"
 _USER_NETWORK = f"net=169.254.169.0/24,host={_GATEWAY},dns={_RESOLVER},dhcpstart={VM_ADDRESS}"
+_VPC_RESOLVER = "169.254.169.253"
 PUBLIC = "public"
 """Id of the network that connects a VM with this computer."""
 
 _MULTICAST_PORT = 22777
+# Of a serial number, in the NVMe specification.
+_SERIAL_LENGTH = 20
 _MEMORY_MIB = 1024
 _CORES = 2
+_FILE_SERVER_MIB = 256
+FILE_SERVER_GIB = 64
+"""Size of an EFS file system, which has none on AWS; the file behind it takes what it holds."""
+
 _PROBE_TIMEOUT_S = 15.0
 # The kernel ends with this message if it has started as far as its disk, which the probe does not have.
 _STARTED = b"Kernel panic - not syncing: VFS"
@@ -111,6 +120,11 @@ class VmFiles:
         return self.folder / "boot.tar"
 
     @property
+    def content(self) -> Path:
+        """Content of a file server's file system."""
+        return self.folder / "content.img"
+
+    @property
     def console(self) -> Path:
         """Output of the serial port."""
         return self.folder / "console.log"
@@ -127,26 +141,110 @@ def create_disk(image: VmImage, disk: Path) -> None:
         raise HostError(f"cannot create {disk}: {process.stderr.strip()}")
 
 
-def command(spec: HostSpec, block: AddressBlock, image: VmImage, accelerator: Accelerator) -> list[str]:
-    """Return the command line of a VM, whose monitor is on standard input and output."""
+def create_empty(path: Path, size_gib: int) -> None:
+    """Create the file behind a disk unless it exists; it takes no space before something is written."""
+    with path.open("ab") as file:
+        if not file.tell():
+            file.truncate(size_gib << 30)
+
+
+def command(
+    spec: HostSpec, block: AddressBlock, image: VmImage, accelerator: Accelerator, volumes: Mapping[str, Path]
+) -> list[str]:
+    """Return the command line of a VM, whose monitor is on standard input and output.
+
+    :param volumes: volume id -> the file behind it.
+    """
     files = VmFiles(spec.folder)
     return [
-        # The kernel ends the VM with the thread that started it, so that none outlives a cloud that is killed.
-        *("setpriv", "--pdeathsig", "KILL", "--"),
-        *(PROGRAM, *_BARE, *accelerator.options, "-smp", str(_CORES), "-m", str(_MEMORY_MIB)),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _KERNEL_OPTIONS),
-        # Unsafe: a VM's disk need not survive a crash of this computer.
-        *("-drive", f"file={_quoted(files.disk)},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
-        *("-drive", f"file={_quoted(files.boot)},if=virtio,format=raw,readonly=on"),
+        *_machine(image, accelerator, _CORES, _MEMORY_MIB),
+        *_drives(files),
         *("-smbios", _smbios(spec.instance_id)),
         *("-netdev", f"user,id={PUBLIC},{_USER_NETWORK},{_forwards(spec, block)}"),
         *("-device", f"virtio-net-pci,netdev={PUBLIC},mac={_mac(spec.address, 0)}"),
-        # The network between the VMs of one cloud.
-        *("-netdev", f"socket,id=private,mcast=239.77.0.{block.index + 1}:{_MULTICAST_PORT},localaddr=127.0.0.1"),
-        *("-device", f"virtio-net-pci,netdev=private,mac={_mac(spec.address, 1)}"),
+        *_private_network(block, _mac(spec.address, 1)),
+        *_local_disks(spec),
+        *(word for volume_id, path in volumes.items() for word in _volume(volume_id, path)),
         *("-chardev", f"file,id=console,path={_quoted(files.console)},append=on", "-serial", "chardev:console"),
         *("-monitor", "stdio"),
     ]
+
+
+def file_server_command(folder: Path, block: AddressBlock, image: VmImage, accelerator: Accelerator) -> list[str]:
+    """Return the command line of a file server, whose second serial port is on standard input and output."""
+    files = VmFiles(folder)
+    digest = hashlib.sha256(folder.name.encode()).hexdigest()
+    return [
+        *_machine(image, accelerator, 1, _FILE_SERVER_MIB),
+        *_drives(files),
+        *("-drive", f"file={_quoted(files.content)},if=virtio,format=raw,cache=unsafe,discard=unmap"),
+        *_private_network(block, f"52:54:00:02:{digest[:2]}:{digest[2:4]}"),
+        *("-chardev", f"file,id=console,path={_quoted(files.console)},append=on", "-serial", "chardev:console"),
+        *("-serial", "stdio"),
+    ]
+
+
+def plug_commands(volume_id: str, path: Path) -> list[str]:
+    """Return the commands of QEMU's monitor that give a running VM a volume."""
+    _, drive, _, device = _volume(volume_id, path)
+    return [f'drive_add 0 "{drive}"', f'device_add "{device}"']
+
+
+def unplug_commands(volume_id: str) -> list[str]:
+    """Return the commands of QEMU's monitor that take a volume from a running VM."""
+    return [f"device_del {volume_id}", f"drive_del drive-{volume_id}"]
+
+
+def _machine(image: VmImage, accelerator: Accelerator, cores: int, memory_mib: int) -> list[str]:
+    return [
+        # The kernel ends the VM with the thread that started it, so that none outlives a cloud that is killed.
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *(PROGRAM, *_BARE, *accelerator.options, "-smp", str(cores), "-m", str(memory_mib)),
+        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _KERNEL_OPTIONS),
+    ]
+
+
+def _drives(files: VmFiles) -> list[str]:
+    return [
+        # Unsafe: a VM's disk need not survive a crash of this computer.
+        *("-drive", f"file={_quoted(files.disk)},if=virtio,format=qcow2,cache=unsafe,discard=unmap"),
+        *("-drive", f"file={_quoted(files.boot)},if=virtio,format=raw,readonly=on"),
+    ]
+
+
+def _private_network(block: AddressBlock, mac: str) -> list[str]:
+    """Return the options for the network between the VMs of one cloud."""
+    return [
+        *("-netdev", f"socket,id=private,mcast=239.77.0.{block.index + 1}:{_MULTICAST_PORT},localaddr=127.0.0.1"),
+        *("-device", f"virtio-net-pci,netdev=private,mac={mac}"),
+    ]
+
+
+def _volume(volume_id: str, path: Path) -> list[str]:
+    """Return the options for an EBS volume as on Nitro: an NVMe device whose serial number is the volume's id."""
+    serial = volume_id.replace("-", "")[:_SERIAL_LENGTH]
+    return [
+        *("-drive", f"if=none,id=drive-{volume_id},file={_quoted(path)},format=raw,cache=unsafe,discard=unmap"),
+        *("-device", f"nvme,id={volume_id},drive=drive-{volume_id},serial={serial}"),
+    ]
+
+
+def _local_disks(spec: HostSpec) -> Iterator[str]:
+    """Yield the options for the local disks of the instance type, which are found by their model.
+
+    They are SCSI disks, because QEMU's NVMe devices cannot have another model than QEMU's.
+    """
+    if spec.local_disks_gib:
+        yield from ("-device", "virtio-scsi-pci,id=local")
+    for number, _ in enumerate(spec.local_disks_gib):
+        path = local_disk(spec, number)
+        yield from ("-drive", f"if=none,id=local-{number},file={_quoted(path)},format=raw,cache=unsafe,discard=unmap")
+        yield from ("-device", f"scsi-hd,bus=local.0,drive=local-{number},vendor=NVMe,product=Instance Storage")
+
+
+def local_disk(spec: HostSpec, number: int) -> Path:
+    """Return the file behind a local disk of an instance."""
+    return spec.folder / f"local-{number}.img"
 
 
 def network_script(spec: HostSpec, block: AddressBlock) -> str:
@@ -158,6 +256,10 @@ def network_script(spec: HostSpec, block: AddressBlock) -> str:
         *("link set eth1 up", f"addr add {spec.address}/{prefix} dev eth1"),
     )
     return "".join(f"/bin/busybox ip {command}\n" for command in commands)
+
+
+RESOLVER_CONFIG = f"nameserver {_VPC_RESOLVER}\noptions use-vc\n"
+"""Settings of a VM's resolver, which asks over TCP: QEMU passes no other protocol to a program."""
 
 
 def ssh_forward(address: str, port: int) -> str:
@@ -173,6 +275,9 @@ def _forwards(spec: HostSpec, block: AddressBlock) -> str:
     relay += [own_address, block.endpoint, str(ENDPOINT_PORT)]
     for port in (80, ENDPOINT_PORT):
         forwards.append(f"guestfwd=tcp:{METADATA_ADDRESS}:{port}-cmd:{_quoted(shlex.join(relay))}")
+    resolver = [sys.executable, "-IS", str(Path(__file__).with_name("resolver.py"))]
+    resolver.append(str(spec.folder.parents[1] / "filesystems/targets"))
+    forwards.append(f"guestfwd=tcp:{_VPC_RESOLVER}:53-cmd:{_quoted(shlex.join(resolver))}")
     return ",".join(forwards)
 
 

@@ -10,6 +10,8 @@ from localcloud.core.home import Home
 from localcloud.hosts.interface import HostSite
 from localcloud.hosts.unresponsive_port import UnresponsivePort
 from localcloud.hosts.vm import image, qemu
+from localcloud.hosts.vm.disks import VmDisks
+from localcloud.hosts.vm.file_servers import FileServers
 from localcloud.hosts.vm.hosts import VmHosts
 from localcloud.hosts.vm.image import VmImage
 from localcloud.hosts.vm.qemu import Accelerator
@@ -49,12 +51,24 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
     accelerator = qemu.choose_accelerator(vm_image)
     block, listener = claim_loopback_block(VM_BLOCKS)
 
+    created: list[VmHosts] = []
+    servers = FileServers(home.folder / "filesystems", block, vm_image, accelerator)
+    resources.callback(servers.close)
+    disks = VmDisks(
+        home.folder,
+        home.hosts_folder,
+        servers,
+        lambda instance_id, volume_id, path: created[0].plug(instance_id, volume_id, path),
+        lambda instance_id, volume_id: created[0].unplug(instance_id, volume_id),
+    )
+
     def make_hosts(on_shutdown: Callable[[str], None]) -> VmHosts:
         hosts = VmHosts(block, vm_image, accelerator, on_shutdown=on_shutdown)
+        created.append(hosts)
         resources.callback(hosts.close)
         return hosts
 
     def open_unresponsive_port(address: str, port: int, accepts: bool) -> UnresponsivePort:
         return UnresponsivePort(block.local_address(address), port, accepts)
 
-    return HostSite(block, listener, make_hosts, home.console, open_unresponsive_port)
+    return HostSite(block, listener, make_hosts, home.console, open_unresponsive_port, disks=disks)

@@ -7,11 +7,13 @@ import itertools
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ import pytest
 from localcloud.core.addresses import VM_BLOCKS
 from localcloud.hosts.interface import HostError
 from localcloud.hosts.spec import HostSpec
-from localcloud.hosts.vm import boot_files, image, qemu, relay, site
+from localcloud.hosts.vm import boot_files, image, qemu, relay, resolver, site
 from localcloud.hosts.vm.hosts import await_ssh
 from localcloud.hosts.vm.image import VmImage
 from localcloud.hosts.vm.qemu import Accelerator
@@ -36,7 +38,10 @@ def spec(folder: Path) -> HostSpec:
 
 def options(folder: Path, accelerator: Accelerator) -> dict[str, list[str]]:
     """Return the values of each option of QEMU."""
-    line = qemu.command(spec(folder), BLOCK, VmImage(folder), accelerator)
+    return values_of(qemu.command(spec(folder), BLOCK, VmImage(folder), accelerator, {}))
+
+
+def values_of(line: list[str]) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     for name, value in itertools.pairwise(line):
         if name.startswith("-"):
@@ -50,7 +55,8 @@ def test_a_vm_is_reached_at_its_public_address_and_asks_the_cloud_from_an_addres
     assert "hostfwd=tcp:127.78.16.9:22022-169.254.169.15:22022" in public
     for port in (80, 4566):
         assert f"guestfwd=tcp:169.254.169.254:{port}-cmd:{sys.executable} -IS {relay.__file__}" in public
-    assert public.endswith("relay.py 127.77.16.4 127.77.16.1 4566")
+    assert "relay.py 127.77.16.4 127.77.16.1 4566,guestfwd=tcp:169.254.169.253:53-cmd:" in public
+    assert public.endswith(f"resolver.py {tmp_path.parents[1]}/filesystems/targets")
     assert private == "socket,id=private,mcast=239.77.0.2:22777,localaddr=127.0.0.1"
     macs = [device.rpartition("=")[2] for device in options(tmp_path, Accelerator())["-device"]]
     assert macs == ["52:54:00:00:10:04", "52:54:00:01:10:04"]
@@ -112,6 +118,50 @@ def test_a_boot_brings_the_login_user_the_network_and_the_way_to_the_cloud(tmp_p
     assert '"name": "ubuntu"' in files["etc/cloud/cloud.cfg.d/95-localcloud.cfg"]
     assert files["etc/ssh/sshd_config.d/50-localcloud.conf"] == "Port 22022\n"
     assert "172.30.16.4 ip-172-30-16-4" in files["etc/hosts"]
+    assert files["etc/resolv.conf"] == "nameserver 169.254.169.253\noptions use-vc\n"
+
+
+def test_volumes_are_nvme_devices_with_their_id_as_serial_number(tmp_path: Path) -> None:
+    volumes = {"vol-0123456789abcdef0": tmp_path / "a,b/content.img"}
+    found = values_of(qemu.command(spec(tmp_path), BLOCK, VmImage(tmp_path), Accelerator(), volumes))
+
+    device = "nvme,id=vol-0123456789abcdef0,drive=drive-vol-0123456789abcdef0,serial=vol0123456789abcdef0"
+    assert found["-device"][-1] == device
+    plug = qemu.plug_commands("vol-0123456789abcdef0", tmp_path / "a,b/content.img")
+    assert plug == [f'drive_add 0 "{found["-drive"][-1]}"', f'device_add "{device}"']
+    assert f"file={tmp_path}/a,,b/content.img," in plug[0]
+
+
+def test_local_disks_have_the_model_of_instance_storage(tmp_path: Path) -> None:
+    with_disks = replace(spec(tmp_path), local_disks_gib=(125, 125))
+    devices = values_of(qemu.command(with_disks, BLOCK, VmImage(tmp_path), Accelerator(), {}))["-device"]
+
+    assert [device for device in devices if "product=Instance Storage" in device] == devices[-2:]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "addresses"),
+    [
+        ("fs-0a1b.efs.us-west-2.amazonaws.com", 1, ["172.30.16.9"]),
+        ("us-west-2a.fs-0a1b.efs.us-west-2.amazonaws.com", 1, ["172.30.16.9"]),
+        ("fs-0a1b.efs.us-west-2.amazonaws.com", 28, []),
+        ("fs-ffff.efs.us-west-2.amazonaws.com", 1, []),
+        ("127.77.255.250", 1, ["127.77.255.250"]),
+        ("name.invalid", 1, []),
+    ],
+)
+def test_the_resolver_of_vms_knows_mount_targets(tmp_path: Path, name: str, kind: int, addresses: list[str]) -> None:
+    (tmp_path / "172.30.16.9").write_text("fs-0a1b\n")
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    question = struct.pack("!HHHHHH", 7, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", kind, 1)
+    # Without the additional record of EDNS.
+    answer = resolver.respond(question + b"\0\0\x29", tmp_path)
+
+    number, flags, questions, count = struct.unpack("!HHHH", answer[:8])
+    records = answer[len(question) :]
+    assert (number, questions, count) == (7, 1, len(addresses))
+    assert [socket.inet_ntoa(records[end - 4 : end]) for end in range(16, len(records) + 1, 16)] == addresses
+    assert (flags & 0xF == 0) == (bool(addresses) or kind != 1)
 
 
 def test_the_relay_passes_both_directions_on_until_both_have_ended() -> None:
