@@ -70,9 +70,10 @@ def _unseen_ends(clients: Clients) -> Mapping[str, Callable[[JournalEntry], None
 
 
 def disks(context: ClusterContext) -> list[ManagedService]:
-    """Return EBS, EFS and FSx, as far as the settings or the journal of this computer name something of them.
+    """Return EBS, EFS, FSx and the security groups of their file systems.
 
-    Others are not even looked up by TerminateAll: an account may forbid that, or have no way to their endpoints.
+    Status looks up those that the settings or the journal of this computer name; TerminateAll all of them, because
+    another computer, whose settings named them, may have made some.
     """
     settings = context.settings
     clients = context.clients.limited(attempts=LOOKUP_ATTEMPTS, timeout_s=LOOKUP_TIMEOUT_S)
@@ -104,11 +105,11 @@ def disks(context: ClusterContext) -> list[ManagedService]:
             is_configured=LUSTRE in shared_kinds,
         ),
     ]
-    used = [service for service in services if service.is_used]
-    group = FilesGroups(clients, cluster_id, [service.kinds[0] for service in used if service.name != "EBS"])
-    is_shared = any(service.name != "EBS" for service in used) or _has_made_group(context)
-    groups = ManagedService("EC2", [group], log("files-group"), is_configured=True, comes_last=True)
-    return [*used, *([groups] if is_shared else [])]
+    shared = [service for service in services if service.name != "EBS"]
+    group = FilesGroups(clients, cluster_id, [service.kinds[0] for service in shared])
+    is_shared = any(service.is_used for service in shared) or _has_made_group(context)
+    groups = ManagedService("EC2", [group], log("files-group"), is_configured=is_shared, comes_last=True)
+    return [*services, groups]
 
 
 def _has_made_group(context: ClusterContext) -> bool:
