@@ -1,6 +1,7 @@
 """Content of an upload as hosts request it: the list of files, then chunks of what a host lacks.
 
-Each chunk is compressed once for all hosts, into a temporary file; what cannot be compressed is read where it is.
+Each chunk is compressed once for all hosts, into a temporary file; what cannot be compressed, or is sent in less time than
+compression takes, is read where it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import HostError
 from orchestrator.install.upload import Upload, UploadFile
 
@@ -27,6 +29,12 @@ SMALL_BYTES = 256 << 10
 SAMPLE_BYTES = 16 << 10
 WORTHWHILE = 0.9
 """Largest ratio at which compression is worth its time."""
+
+BUFFERED_BYTES = 3 << 20
+"""Bytes that the window of an SSH channel (2 MiB in OpenSSH) and the buffers of a socket take."""
+
+RECENT_BYTES = 16 << 20
+"""Bytes after which earlier ones count half in the speed of a connection."""
 
 MAX_SPOOL_BYTES = 4 << 30
 """Compressed chunks kept on disk; further ones are sent as they are."""
@@ -103,6 +111,30 @@ def _pieces(files: Iterable[UploadFile]) -> Iterator[Piece]:
                 yield Piece(file, offset, min(CHUNK_BYTES, file.size_bytes - offset))
 
 
+class LinkSpeed:
+    """Speed of one connection, as measured while an upload is sent."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._unmeasured_bytes = BUFFERED_BYTES
+        self._bytes, self._seconds = 0.0, 0.0
+
+    @property
+    def s_per_byte(self) -> float:
+        """Seconds for a byte; 0 while that is not known."""
+        return self._seconds / self._bytes if self._bytes else 0.0
+
+    def add(self, count_bytes: int, seconds: float) -> None:
+        """Note bytes that the connection has accepted."""
+        # Buffers accept the first ones at once, whatever the connection.
+        if self._unmeasured_bytes > 0:
+            self._unmeasured_bytes -= count_bytes
+            return
+        if self._bytes > RECENT_BYTES:
+            self._bytes, self._seconds = self._bytes / 2, self._seconds / 2
+        self._bytes, self._seconds = self._bytes + count_bytes, self._seconds + seconds
+
+
 class Spool:
     """Chunks compressed once for all hosts, in a temporary file; safe to use from many threads.
 
@@ -115,31 +147,42 @@ class Spool:
         self._size_bytes = 0
         # Place in the file of each chunk; None: it is sent as it is.
         self._places: dict[Key, tuple[int, int] | None] = {}
+        # Of what was compressed.
+        self._compress_s, self._saved_bytes = 0.0, 0
         self._lock = threading.Lock()
 
-    def frame(self, chunk: Chunk) -> bytes:
+    def frame(self, chunk: Chunk, link: LinkSpeed) -> bytes:
         """Return a chunk as remote/parcel.py reads it: a line with length and form, then that many bytes."""
-        place = self._place(chunk)
+        place = self._place(chunk, link.clock) if self._is_worthwhile(link) else None
         if place is None:
             return b"%d raw\n" % chunk.size_bytes + chunk.read()
         assert self._file
         start, length = place
         return b"%d zlib\n" % length + os.pread(self._file.fileno(), length, start)
 
-    def _place(self, chunk: Chunk) -> tuple[int, int] | None:
+    def _place(self, chunk: Chunk, clock: Clock) -> tuple[int, int] | None:
         # One at a time: hosts that come to the same chunk together would all compress it.
         with self._lock:
             key = chunk.key
             if key not in self._places:
-                self._places[key] = self._append(chunk)
+                self._places[key] = self._append(chunk, clock)
             return self._places[key]
 
-    def _append(self, chunk: Chunk) -> tuple[int, int] | None:
+    def _is_worthwhile(self, link: LinkSpeed) -> bool:
+        """Return True if compression takes less time than it saves on a connection, or either is not known yet."""
+        saved_s = self._saved_bytes * link.s_per_byte
+        return not saved_s or saved_s > self._compress_s
+
+    def _append(self, chunk: Chunk, clock: Clock) -> tuple[int, int] | None:
         if self._size_bytes > MAX_SPOOL_BYTES:
             return None
-        data = compress(chunk.read())
+        content = chunk.read()
+        began = clock.monotonic()
+        data = compress(content)
         if not data:
             return None
+        self._compress_s += clock.monotonic() - began
+        self._saved_bytes += len(content) - len(data)
         try:
             # Closed, and so removed, with the last reference to this object.
             self._file = self._file or tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
@@ -248,9 +291,14 @@ class Parcel:
         """Return pieces in the chunks in which they are sent."""
         return list(_packed(pieces))
 
-    def frame(self, chunk: Chunk) -> bytes:
-        """Return a chunk as it is sent."""
-        return self._spool.frame(chunk)
+    def frames(self, chunks: Iterable[Chunk], clock: Clock) -> Iterator[tuple[Chunk, bytes]]:
+        """Yield chunks, each as it is sent over one connection, in the time of which the caller sends it."""
+        link = LinkSpeed(clock)
+        for chunk in chunks:
+            frame = self._spool.frame(chunk, link)
+            began = clock.monotonic()
+            yield chunk, frame
+            link.add(len(frame), clock.monotonic() - began)
 
 
 def _is_set(bits: bytes, number: int) -> bool:

@@ -167,8 +167,8 @@ class HostRequests:
 
     def _direct(self, parcel: Parcel, pieces: list[Piece]) -> Iterator[bytes]:
         yield b"client\n"
-        for chunk in parcel.chunks_of(pieces):
-            yield parcel.frame(chunk)
+        for _, frame in parcel.frames(parcel.chunks_of(pieces), self.clock):
+            yield frame
 
     def _note(self, name: str, count: str) -> Iterator[bytes] | None:
         progress = self.large.get(name)
@@ -180,8 +180,8 @@ class HostRequests:
         return iter([b"move\n"]) if is_slow else None
 
     def _frames(self, parcel: Parcel, chunks: list[Chunk], progress: UploadProgress) -> Iterator[bytes]:
-        for chunk in chunks:
-            yield parcel.frame(chunk)
+        for chunk, frame in parcel.frames(chunks, self.clock):
+            yield frame
             progress.add(chunk.size_bytes)
 
     def _parcel(self, name: str, request: str) -> Parcel:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.core.clock import REAL_CLOCK, Clock
 from orchestrator.install.parcel import CHUNK_BYTES, Parcel, compress
 from orchestrator.install.upload import scan
 
@@ -20,8 +21,8 @@ EVERY = base64.b64encode(b"\xff" * 100).decode()
 def received(parcel: Parcel, bitmap: str = EVERY) -> bytes:
     """Return the contents as a host reads them."""
     content = b""
-    for chunk in parcel.requested(bitmap):
-        line, _, data = parcel.frame(chunk).partition(b"\n")
+    for _, frame in parcel.frames(parcel.requested(bitmap), REAL_CLOCK):
+        line, _, data = frame.partition(b"\n")
         length, form = line.split()
         assert int(length) == len(data)
         content += zlib.decompress(data) if form == b"zlib" else data
@@ -55,10 +56,10 @@ def test_chunks_are_compressed_once_and_bounded(tmp_path: Path) -> None:
     """A second host gets the same bytes, although the file has changed since."""
     (tmp_path / "table").write_bytes(b"1,2,3\n" * 500_000)
     parcel = Parcel(scan("p", tmp_path, "x"), tmp_path)
-    first = [parcel.frame(chunk) for chunk in parcel.requested(EVERY)]
+    first = [frame for _, frame in parcel.frames(parcel.requested(EVERY), REAL_CLOCK)]
     (tmp_path / "table").write_bytes(b"4,5,6\n" * 500_000)
 
-    assert [parcel.frame(chunk) for chunk in parcel.requested(EVERY)] == first
+    assert [frame for _, frame in parcel.frames(parcel.requested(EVERY), REAL_CLOCK)] == first
     assert max(chunk.size_bytes for chunk in parcel.requested(EVERY)) == CHUNK_BYTES
     assert os.listdir(tmp_path) == ["table"]
 
@@ -66,6 +67,31 @@ def test_chunks_are_compressed_once_and_bounded(tmp_path: Path) -> None:
 def test_what_is_dense_already_is_not_compressed() -> None:
     assert compress(os.urandom(100_000)) == b""
     assert len(compress(b"a line of text\n" * 10_000)) < 20_000
+
+
+@pytest.mark.parametrize(("mb_per_s", "is_slow"), [(5, True), (1000, False)])
+def test_a_connection_faster_than_compression_gets_the_rest_as_it_is(
+    tmp_path: Path, mb_per_s: float, is_slow: bool
+) -> None:
+    """Which of the two is faster shows once the buffers of the connection are full."""
+    now, compression_s = 0.0, CHUNK_BYTES / 50e6
+
+    def monotonic() -> float:
+        nonlocal now
+        now += compression_s
+        return now
+
+    (tmp_path / "hex").write_bytes(b"".join(os.urandom(CHUNK_BYTES // 2).hex().encode() for _ in range(24)))
+    parcel = Parcel(scan("p", tmp_path, "x"), tmp_path)
+    forms = []
+    for _, frame in parcel.frames(parcel.requested(EVERY), Clock(monotonic=monotonic)):
+        # The next reading is the end of the time in which this frame was sent.
+        now += len(frame) / (mb_per_s * 1e6) - compression_s
+        forms.append(frame.partition(b"\n")[0].split()[1])
+
+    assert len(forms) == 24
+    assert forms[:5] == [b"zlib"] * 5
+    assert forms[-10:] == [b"zlib" if is_slow else b"raw"] * 10
 
 
 def test_without_room_for_the_temporary_file_chunks_are_sent_as_they_are(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def interrupt(vm: ScriptHost, upload: Upload, share: float) -> subprocess.Comple
     """Upload a folder over a connection that ends after a share of the bytes."""
     parcel = Parcel(upload, vm.home.parent)
     every_file = base64.b64encode(b"\xff" * (len(upload.files) // 8 + 1)).decode()
-    frames = b"".join(map(parcel.frame, parcel.requested(every_file)))
+    frames = b"".join(frame for _, frame in parcel.frames(parcel.requested(every_file), REAL_CLOCK))
     files = {"plan": "".join(shlex.join(step) + "\n" for step in plan(upload)).encode()}
     bundle = remote_scripts.bundle(remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS) | files)
     return subprocess.run(
