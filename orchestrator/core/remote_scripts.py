@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shlex
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -31,6 +32,7 @@ STEPS = "common apt packages python conda setup requirements parcel place s3 eng
 _STEP_SCRIPTS = tuple(f"steps/{name}.sh" for name in STEPS.split())
 _PROGRAMS = ("parcel", "pieces", "peers", "image_share", "place", "stage", "uv_install")
 INSTALL_SCRIPTS = ("install.sh", *(f"{name}.py" for name in _PROGRAMS), *_STEP_SCRIPTS)
+_REFERENCE = re.compile(r"STRATUS_BUNDLE/(steps/\w+\.sh|\w+\.py)|^ *(?:import|from) (\w+)", re.MULTILINE)
 
 
 @cache
@@ -80,12 +82,19 @@ def bundle(files: Mapping[str, bytes], *parts: bytes) -> bytes:
 
 def bundle_part(files: Mapping[str, bytes]) -> bytes:
     """Return files as a part of bundles: what several hosts get is compressed once."""
+    # For the owner only: bundles contain keys and environments of jobs.
+    return bundle_copies((name, data, 0o600, 0) for name, data in files.items())
+
+
+def bundle_copies(files: Iterable[tuple[str, bytes, int, int]]) -> bytes:
+    """Return files as a part of bundles, each with its name, content, mode and time of change in ns, or 0 for none."""
     blocks: list[bytes] = []
-    for name, data in files.items():
+    for name, data, mode, mtime_ns in files:
         info = tarfile.TarInfo(name)
-        # For the owner only: bundles contain keys and environments of jobs.
-        info.size, info.mode = len(data), 0o600
-        blocks += [info.tobuf(tarfile.GNU_FORMAT), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+        info.size, info.mode = len(data), mode
+        info.pax_headers = {"mtime": f"{mtime_ns // 10**9}.{mtime_ns % 10**9:09}"} if mtime_ns else {}
+        header = info.tobuf(tarfile.PAX_FORMAT) if mtime_ns else info.tobuf(tarfile.GNU_FORMAT)
+        blocks += [header, data, bytes(-len(data) % tarfile.BLOCKSIZE)]
     # A gzip file may have several members, and a tar several parts, as long as only the last one has the end mark.
     return gzip.compress(b"".join(blocks), compresslevel=6, mtime=0)
 
@@ -93,3 +102,18 @@ def bundle_part(files: Mapping[str, bytes]) -> bytes:
 def scripts(names: tuple[str, ...], *, folder: str = "") -> dict[str, bytes]:
     """Return remote scripts as content of a bundle, in a folder of the bundle if given."""
     return {f"{folder}{name}": text(name).encode() for name in names}
+
+
+@cache
+def install_scripts(steps: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of those INSTALL_SCRIPTS that an install needs, which every host unpacks.
+
+    :param steps: scripts of its steps.
+    """
+    needed, names = set[str](), ["install.sh", *(f"steps/{step}" for step in steps)]
+    while names:
+        if (name := names.pop()) in needed or name not in INSTALL_SCRIPTS:
+            continue
+        needed.add(name)
+        names += [script or f"{module}.py" for script, module in _REFERENCE.findall(text(name))]
+    return tuple(name for name in INSTALL_SCRIPTS if name in needed)

@@ -18,7 +18,7 @@ from orchestrator.core.next_step import Message, NextStep
 from orchestrator.install import image_share
 from orchestrator.install.fan_out import FanOutOptions, Tree
 from orchestrator.install.image_share import ImageShare
-from orchestrator.install.parcel import Parcel
+from orchestrator.install.parcel import Parcel, change_files
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.steps import InstallPlan
 
@@ -275,14 +275,21 @@ class Installer:
     @property
     def files(self) -> dict[str, bytes]:
         """Files of ``install.sh``."""
-        scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS)
+        steps = frozenset(step.script for step in self.plan.steps)
+        scripts = remote_scripts.scripts(remote_scripts.install_scripts(steps))
         share = {"share": b""} if self._share else {}
         return scripts | {"plan": self.plan.plan_file} | self.plan.files | share
 
     @cached_property
+    def changes(self) -> bytes:
+        """Part of the bundle with what edits have changed since the last uploads."""
+        uploads = self.plan.uploads.values()
+        return remote_scripts.bundle_copies(file for upload in uploads for file in change_files(upload))
+
+    @cached_property
     def _bundle(self) -> bytes:
         # Packed once for all hosts: several threads may compute it, with the same result.
-        return remote_scripts.bundle(self.files)
+        return remote_scripts.bundle(self.files, self.changes)
 
     def __call__(self, host: Host) -> HostInstall:
         """Install on one host.

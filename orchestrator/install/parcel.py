@@ -1,7 +1,7 @@
 """Content of an upload as hosts request it: the list of files, then chunks of what a host lacks.
 
-Each chunk is compressed once for all hosts, into a temporary file; what cannot be compressed, or is sent in less time than
-compression takes, is read where it is.
+Each chunk is compressed once for all hosts, into a temporary file; what cannot be compressed, or is sent in less time
+than compression takes, is read where it is.
 """
 
 from __future__ import annotations
@@ -305,3 +305,18 @@ def _is_set(bits: bytes, number: int) -> bool:
     if number >= 8 * MAX_BITMAP_BYTES:
         return True
     return number < 8 * len(bits) and bool(bits[number // 8] >> number % 8 & 1)
+
+
+def change_files(upload: Upload) -> Iterator[tuple[str, bytes, int, int]]:
+    """Yield the files of a bundle from which steps/parcel.sh makes the last upload this one: name, content, mode, time.
+
+    Without a change of the last upload, it only notes the folder for the next one.
+    """
+    if upload.change is None:
+        return
+    folder, files = f"change/{upload.name}", upload.change.files
+    yield f"{folder}/base", f"{upload.change.base or '-'}\n".encode(), 0o600, 0
+    yield f"{folder}/sums", b"".join(os.fsencode(f"{file.digest}  {file.name}\n") for file in files), 0o600, 0
+    for file in files:
+        content = Piece(file, 0, file.size_bytes).read()
+        yield f"{folder}/files/{file.name}", content, file.mode, file.mtime_ns

@@ -31,7 +31,7 @@ class RunPreparation:
     def _shared(self) -> bytes:
         scripts = remote_scripts.scripts(SCRIPTS)
         run = {f"run/{name}": data for name, data in self.run.shared.items()}
-        return remote_scripts.bundle_part(self.installer.files | scripts | run)
+        return self.installer.changes + remote_scripts.bundle_part(self.installer.files | scripts | run)
 
     def __call__(self, host: Host) -> HostInstall:
         """Prepare one host.

@@ -1,4 +1,4 @@
-"""Uploads of folders from this computer to hosts: their files, and their digest."""
+"""Uploads of folders from this computer to hosts: their files, their digest, and what changed since the last one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.credentials import holds_credential, is_allowed, is_credential_file
+from orchestrator.core import json_file
 from orchestrator.install.file_hashes import KEPT_BYTES, FileHashes
 
 ALWAYS_EXCLUDED = (
@@ -22,6 +24,12 @@ ALWAYS_EXCLUDED = (
 _ALWAYS_EXCLUDED = re.compile("|".join(fnmatch.translate(pattern) for pattern in ALWAYS_EXCLUDED))
 VENV_MARK = "pyvenv.cfg"
 """File at the top of every virtual environment, https://docs.python.org/3/library/venv.html."""
+
+MAX_LISTED_FILES = 5000
+"""Of a folder whose files are noted for the next upload."""
+
+MAX_CHANGED_FILES, MAX_CHANGED_BYTES = 20, 32 << 10
+"""Of a change that is sent unasked: every host gets it, also one that cannot use it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,18 @@ class UploadFile:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Difference that an edit made in a folder: a host that has the folder as it was needs nothing else.
+
+    :param base: digest of the upload before; empty if there is none, or too much has changed.
+    :param files: with another content, mode or time, or new.
+    """
+
+    base: str = ""
+    files: tuple[UploadFile, ...] = ()
+
+
+@dataclass(frozen=True)
 class Upload:
     """A local folder (or single file) and its destination.
 
@@ -52,6 +72,7 @@ class Upload:
     :param remote_path: folder on the host, below ``~/stratus``.
     :param digest: of names and contents; the host requests the list of files only if it changed.
     :param left_out: what the folder has besides, and looks like a credential.
+    :param change: since the last upload; None if that is not noted.
     """
 
     name: str
@@ -60,6 +81,7 @@ class Upload:
     digest: str
     files: tuple[UploadFile, ...]
     left_out: tuple[str, ...] = ()
+    change: Change | None = None
 
 
 def scan(
@@ -77,7 +99,7 @@ def scan(
     :param excluded: paths in the folder, or patterns, that are not uploaded.
     :param allowed: names or patterns of files that are uploaded although they look like credentials.
     :param withheld: files that are not uploaded, by their resolved paths, unless they are ``allowed`` by name.
-    :param hashes_folder: keeps digests of large files between calls; None hashes them anew.
+    :param hashes_folder: keeps digests of large files, and lists of small folders, between calls; None hashes anew.
     :raises FileNotFoundError: ``source`` does not exist.
     """
     left_out: list[str] = []
@@ -104,7 +126,29 @@ def scan(
         # Of the mode only the owner's execute bit: a umask is no change.
         digest.update(os.fsencode(f"{file.name}\0{file.size_bytes}\0{file.mode & 0o100}\0"))
         digest.update(bytes.fromhex(file.digest))
-    return Upload(name, source, remote_path, digest.hexdigest(), tuple(files), tuple(left_out))
+    change = None
+    if hashes_folder and len(files) <= MAX_LISTED_FILES:
+        key = hashlib.sha256(os.fsencode(f"{name}\0{source.absolute()}")).hexdigest()[:24]
+        change = _change(digest.hexdigest(), files, hashes_folder, f"{key}.list.json")
+    return Upload(name, source, remote_path, digest.hexdigest(), tuple(files), tuple(left_out), change)
+
+
+def _change(digest: str, files: list[UploadFile], folder: Path, name: str) -> Change:
+    """Return what changed since the last list of these files with another digest, and keep the new list."""
+    present = {file.name: f"{file.digest} {file.mode} {file.mtime_ns}" for file in files}
+    saved = json_file.load(folder, name).get("lists", [])
+    lists = [entry for entry in saved if entry[0] != digest]
+    if saved[-1:] != [[digest, present]]:
+        # Lists save time only, as digests do: without room for them everything else goes on.
+        with suppress(OSError):
+            json_file.save(folder, name, {"lists": [*lists[-1:], [digest, present]]}, indent=None)
+    if not lists or lists[-1][1].keys() - present.keys():
+        return Change()
+    changed = tuple(file for file in files if lists[-1][1].get(file.name) != present[file.name])
+    is_small = len(changed) <= MAX_CHANGED_FILES and sum(file.size_bytes for file in changed) <= MAX_CHANGED_BYTES
+    # sha256sum writes names with these characters in another form.
+    is_plain = not any(file.link or {"\n", "\\"} & set(file.name) for file in changed)
+    return Change(lists[-1][0], changed) if is_small and is_plain else Change()
 
 
 def _scan_file(path: Path, relative: str, hashes: FileHashes, *, may_hold_credentials: bool) -> UploadFile | None:

@@ -17,7 +17,7 @@ export STRATUS_BUNDLE="$bundle" STRATUS_ROOT="$HOME/stratus"
 export TMPDIR="${TMPDIR:-/var/tmp}"
 state="$STRATUS_ROOT/state"
 log="$state/install.log"
-mkdir -p "$state" || exit 73
+[ -d "$state" ] || mkdir -p "$state" || exit 73
 exec 3<&0 </dev/null 2>&1
 
 # First of all: waiting for another install may take longer than the caller waits for a sign of life.
@@ -27,7 +27,10 @@ keep_bundle=${2:-}
 trap 'kill "$beat" 2>/dev/null; [ -n "$keep_bundle" ] || rm -rf "$bundle"' EXIT
 trap 'exit 143' HUP INT TERM
 
-now() { date +%s%3N; }
+# Steps often take less time than a process of date.
+clock() { # sets now: milliseconds
+    read -r now _ 2>/dev/null </proc/uptime && now="${now%.*}${now#*.}0" || now=$(date +%s%3N)
+}
 
 relay() { # shows the log of the other install as it grows, until that has ended
     echo "@@other"
@@ -37,10 +40,12 @@ relay() { # shows the log of the other install as it grows, until that has ended
 # One install at a time: a second one would find incomplete environments.
 if command -v flock >/dev/null 2>&1; then
     exec 9>"$state/install.lock"
-    until=$(($(date +%s) + 3600))
+    clock
+    until=$((now + 3600000))
     # Between the lock and its pid there is a moment, and an earlier version writes no pid: hence the second try.
     until flock -n 9 || { relay 3600 && flock -w 1 9; }; do
-        [ "$(date +%s)" -lt "$until" ] || { echo "another install on this VM did not end within an hour"; exit 75; }
+        clock
+        [ "$now" -lt "$until" ] || { echo "another install on this VM did not end within an hour"; exit 75; }
     done
     echo $$ >"$state/install.pid"
 fi
@@ -48,7 +53,8 @@ fi
 step() { # NAME SCRIPT ARGUMENT...
     name=${1%\?} only_check=${1#"${1%\?}"} script=$2
     shift 2
-    began=$(now)
+    clock
+    began=$now
     echo "@@step $name start 0"
     if sh "$bundle/steps/$script" check "$@" 9>&-; then
         outcome=unchanged
@@ -60,7 +66,8 @@ step() { # NAME SCRIPT ARGUMENT...
     else
         outcome=failed
     fi
-    echo "@@step $name $outcome $(($(now) - began))"
+    clock
+    echo "@@step $name $outcome $((now - began))"
     [ "$outcome" != failed ]
 }
 
@@ -87,8 +94,10 @@ check_timer() { # a boot arms it in its last stage, long after SSH is up
 }
 
 # -p: tee continues without its caller, so that no step is killed by writing to a closed connection.
-keep=tee
-tee -p </dev/null >/dev/null 2>&1 && keep="tee -p"
 (umask 077 && : >"$log")
-{ steps; echo $? >"$bundle/status"; check_timer; } | $keep -a "$log" 9>&- 3<&-
-exit "$(cat "$bundle/status")"
+{ steps; echo $? >"$bundle/status"; check_timer; } | {
+    # One without this option ends at once.
+    tee -p -a "$log" 2>/dev/null || tee -a "$log"
+} 9>&- 3<&-
+read -r status <"$bundle/status"
+exit "$status"

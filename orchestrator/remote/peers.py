@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import ssl
 import struct
@@ -281,6 +280,9 @@ def start(store: Store, tls: dict[str, str], link: Link, *, is_temporary: bool =
         _detach({listener.fileno(), reader})
         server.run(listener, reader)
         if is_temporary:
+            # Here: its imports take longer than a small upload.
+            import shutil
+
             shutil.rmtree(store.folders[1], ignore_errors=True)
     finally:
         os._exit(0)

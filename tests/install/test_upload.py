@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.install.upload import Upload, list_files, measure, scan
+from orchestrator.install.upload import (
+    MAX_CHANGED_BYTES,
+    MAX_CHANGED_FILES,
+    Change,
+    Upload,
+    list_files,
+    measure,
+    scan,
+)
 
 
 def names(upload: Upload) -> list[str]:
@@ -139,3 +147,51 @@ def test_the_size_of_an_upload_is_known_without_reading_it(tmp_path: Path) -> No
 
     size = measure(tmp_path)
     assert (size.files, size.total_bytes, dict(size.by_name)) == (2, (10 << 30) + 5, {"run.py": 5, "data": 10 << 30})
+
+
+def test_a_small_edit_is_noted_with_the_upload_before_it(tmp_path: Path) -> None:
+    """However often the folder is scanned until the next edit."""
+
+    def scanned() -> tuple[str, str, list[str]]:
+        upload = scan("p", tmp_path / "job", "x", hashes_folder=tmp_path / "hashes")
+        assert upload.change
+        return upload.digest, upload.change.base, [file.name for file in upload.change.files]
+
+    (tmp_path / "job").mkdir()
+    for name in ("a.py", "b.py"):
+        (tmp_path / "job" / name).write_text("1")
+    first, *nothing = scanned()
+    assert nothing == ["", []]
+    assert scanned()[1:] == ("", [])
+
+    (tmp_path / "job/a.py").write_text("2")
+    (tmp_path / "job/c.py").write_text("new")
+    second, *change = scanned()
+    assert change == [first, ["a.py", "c.py"]]
+    assert scanned() == (second, *change)
+
+    (tmp_path / "job/b.py").chmod(0o755)
+    assert scanned()[1:] == (second, ["b.py"])
+    assert scan("p", tmp_path / "job", "x").change is None
+
+
+@pytest.mark.parametrize("edit", ["removal", "size", "number", "link", "name"])
+def test_other_edits_are_requested_by_the_hosts(tmp_path: Path, edit: str) -> None:
+    job = tmp_path / "job"
+    job.mkdir()
+    (job / "a.py").write_text("1")
+    scan("p", job, "x", hashes_folder=tmp_path / "hashes")
+    match edit:
+        case "removal":
+            (job / "a.py").rename(job / "b.py")
+        case "size":
+            (job / "a.py").write_bytes(bytes(MAX_CHANGED_BYTES + 1))
+        case "number":
+            for number in range(MAX_CHANGED_FILES + 1):
+                (job / f"{number}.py").touch()
+        case "link":
+            (job / "link").symlink_to("a.py")
+        case _:
+            (job / "two\nlines.py").touch()
+
+    assert scan("p", job, "x", hashes_folder=tmp_path / "hashes").change == Change()

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.core import remote_scripts
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.host import Host
-from orchestrator.install.parcel import Parcel
+from orchestrator.install.parcel import Parcel, change_files
 from orchestrator.install.requests import HostRequests
 from orchestrator.install.upload import Upload
 
@@ -53,7 +53,8 @@ class ScriptHost:
         with subprocess.Popen(command, env=self.env, cwd=self.home, stdin=-1, stdout=-1, stderr=-2) as process:
             assert process.stdin
             assert process.stdout
-            process.stdin.write(remote_scripts.bundle(scripts | {"plan": text} | files))
+            changes = remote_scripts.bundle_copies(change_files(upload) if upload else ())
+            process.stdin.write(remote_scripts.bundle(scripts | {"plan": text} | files, changes))
             process.stdin.flush()
             lines = []
             parcels = {upload.name: Parcel(upload, self.home.parent)} if upload else {}

@@ -172,7 +172,7 @@ from_peer() { # true if another host has built the image, and it is loaded here
     IFS= read -r source <&5 || exit 1
     [ "$source" = peer ] || return 1
     say "image from another VM"
-    "$python" -I -S -X utf8 "$STRATUS_BUNDLE/parcel.py" image "$shared" <&5 &&
+    "$python" -I -S -B -X utf8 "$STRATUS_BUNDLE/parcel.py" image "$shared" <&5 &&
         docker load --quiet --input "$shared/image.tar" && present >/dev/null && return
     rm -rf "$shared" "$shared".*
     return 1
@@ -184,7 +184,7 @@ offer() { # to the hosts that wait; without it, they build their own
     free=$(disk "$STRATUS_ROOT")
     [ "$((${image_bytes:-0} / 512))" -lt "${free#* }" ] || return 0
     say "passing the image on"
-    docker save -- "$image" | "$python" -I -S -X utf8 "$STRATUS_BUNDLE/image_share.py" "$shared"
+    docker save -- "$image" | "$python" -I -S -B -X utf8 "$STRATUS_BUNDLE/image_share.py" "$shared"
     return 0
 }
 

@@ -3,4 +3,4 @@
 set -u
 . "$STRATUS_BUNDLE/steps/common.sh"
 python=$(command -v python3) || fail "no python3 on this VM, which uploads need" "use an image that has it"
-exec "$python" -I -S -X utf8 "$STRATUS_BUNDLE/place.py" "$1" "$STRATUS_ROOT/$2" "$3" "$4"
+exec "$python" -I -S -B -X utf8 "$STRATUS_BUNDLE/place.py" "$1" "$STRATUS_ROOT/$2" "$3" "$4"

@@ -89,6 +89,82 @@ def test_only_files_that_changed_travel(vm: ScriptHost, source: Path) -> None:
     assert send(vm, source) == []
 
 
+def edit(vm: ScriptHost, source: Path, upload: Upload | None = None) -> bool:
+    """Upload a folder whose changes are noted; return True if the host requested nothing.
+
+    :param upload: of the folder; None for the folder as it is.
+    """
+    upload = upload or scan("job.code", source, "jobs/job", hashes_folder=source.with_name("hashes"))
+    status, lines = vm.install(plan(upload), upload)
+    assert (status, states(lines)) == (0, ["code done"]), lines
+    assert contents(vm.home / "stratus/jobs/job") == contents(source)
+    return not any(line.startswith("@@want") for line in lines)
+
+
+def test_an_edit_needs_no_request(vm: ScriptHost, source: Path) -> None:
+    """Also of a new file; modes and times are those of this computer, and the next edit counts from there."""
+    assert not edit(vm, source)
+    (source / "run.py").write_text("print(3)\n")
+    (source / "deep/new folder").mkdir()
+    (source / "deep/new folder/tool").write_text("new")
+    (source / "deep/new folder/tool").chmod(0o755)
+    os.utime(source / "run.py", ns=(1_600_000_000_123_456_789, 1_600_000_000_123_456_789))
+    assert edit(vm, source)
+    assert (vm.home / "stratus/jobs/job/run.py").stat().st_mtime_ns == 1_600_000_000_123_456_789
+
+    (source / "run.py").write_text("print(4)\n")
+    assert edit(vm, source)
+    (source / "deep/new folder/tool").unlink()
+    assert not edit(vm, source)
+
+
+def test_an_edit_of_a_folder_that_a_job_has_changed_is_requested(vm: ScriptHost, source: Path) -> None:
+    """What the job wrote, and a link that it made, do not stay."""
+    edit(vm, source)
+    folder = vm.home / "stratus/jobs/job"
+    (folder / "written-by-the-job").touch()
+    (source / "run.py").write_text("print(3)\n")
+    assert not edit(vm, source)
+
+    (folder / "deep").rename(folder / "moved")
+    (folder / "deep").symlink_to("/tmp")
+    (source / "run.py").write_text("print(4)\n")
+    assert not edit(vm, source)
+    assert not (folder / "deep").is_symlink()
+
+
+def test_a_file_that_changes_after_the_scan_is_requested(vm: ScriptHost, source: Path) -> None:
+    """The host compares the checksum."""
+    edit(vm, source)
+    (source / "run.py").write_text("print(3)\n")
+    upload = scan("job.code", source, "jobs/job", hashes_folder=source.with_name("hashes"))
+    (source / "run.py").write_text("print(4)\n")
+
+    assert not edit(vm, source, upload)
+
+
+def test_a_host_that_missed_an_upload_requests_what_it_lacks(vm: ScriptHost, source: Path) -> None:
+    edit(vm, source)
+    for number in (3, 4):
+        (source / "run.py").write_text(f"print({number})\n")
+        upload = scan("job.code", source, "jobs/job", hashes_folder=source.with_name("hashes"))
+
+    assert not edit(vm, source, upload)
+
+
+def test_without_gnu_find_every_edit_is_requested(vm: ScriptHost, source: Path) -> None:
+    """Such as on Alpine Linux: a change of the folder would not show."""
+    tools = vm.home / "tools"
+    tools.mkdir()
+    (tools / "find").write_text("#!/bin/sh\nexit 1\n")
+    (tools / "find").chmod(0o755)
+    vm = ScriptHost(vm.home, shell=("env", f"PATH={tools}:{os.environ['PATH']}", "sh", "-c"))
+    edit(vm, source)
+    (source / "run.py").write_text("print(3)\n")
+
+    assert not edit(vm, source)
+
+
 def test_a_job_that_writes_into_its_folder_spoils_no_later_upload(vm: ScriptHost, source: Path) -> None:
     """Not even if it leaves size and time of the file as they were."""
     send(vm, source)
