@@ -304,7 +304,7 @@ class Session:
         from orchestrator.services.machines.baked_images import managed_service
         from orchestrator.services.managed import resources
 
-        services = [self._sagemaker, *resources.disks(self.context), managed_service(self.context)]
+        services = [self._sagemaker, *resources.of_ec2(self.context), managed_service(self.context)]
         return ManagedSweep(services, self.context.clock)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:

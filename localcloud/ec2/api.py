@@ -13,7 +13,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.responses import EC2Response
 
 from localcloud.aws.prices import spot_types
-from localcloud.ec2 import images, launch_validation, reservations
+from localcloud.ec2 import images, launch_validation, placement_groups, reservations
 from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest, spot_price
 from localcloud.scenarios.fault_engine import FaultEngine
@@ -114,6 +114,21 @@ class Ec2Api(EC2Response):
         reservations.cancel(self.ec2_backend, self._get_param("CapacityReservationId"))
         return ActionResult({"Return": True})
 
+    def create_placement_group(self) -> ActionResult:
+        """Make a placement group."""
+        self.error_on_dryrun()
+        return ActionResult({"PlacementGroup": placement_groups.create(self.ec2_backend, self.params)})
+
+    def describe_placement_groups(self) -> ActionResult:
+        """Return placement groups."""
+        names, filters = self._get_param("GroupNames", []), self._filters_from_querystring()
+        return ActionResult({"PlacementGroups": placement_groups.describe(self.ec2_backend, names, filters)})
+
+    def delete_placement_group(self) -> ActionResult:
+        """Delete a placement group that no instance uses."""
+        placement_groups.delete(self.ec2_backend, self._get_param("GroupName"))
+        return ActionResult({})
+
     def delete_key_pair(self) -> ActionResult:
         """Delete a key pair by id or name; moto knows names only, and reports success for an unknown id."""
         key_pair_id = self._get_param("KeyPairId")
@@ -163,6 +178,7 @@ class Ec2Api(EC2Response):
         launch_validation.resolve(self.ec2_backend, self.params)
         reserved = reservations.check(self.ec2_backend, self.params)
         reservation = cast("Reservation", super().run_instances().result)
+        placement_groups.register(self.ec2_backend, self.params, [item.id for item in reservation.instances])
         if reserved:
             reserved.instance_ids.update(instance.id for instance in reservation.instances)
         profile = self._get_param("IamInstanceProfile")

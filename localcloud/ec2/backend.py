@@ -68,6 +68,7 @@ class Ec2Region(EbsRegion):
         self._first_delete_attempt: dict[str, float] = {}
         self.launches: dict[str, tuple[str, Reservation]] = {}
         self.capacity_reservations: dict[str, Any] = {}
+        self.placement_groups: dict[str, Any] = {}
         # moto creates the default VPC in here, which needs the attributes above.
         super().__init__(region_name, account_id)
 

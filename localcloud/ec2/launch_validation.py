@@ -19,7 +19,7 @@ from moto.ec2.exceptions import (
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 
 from localcloud.aws.error_responses import ApiError
-from localcloud.ec2 import capacity
+from localcloud.ec2 import capacity, placement_groups
 from localcloud.ec2.backend import Ec2Region
 from localcloud.ec2.capacity import LaunchRequest
 
@@ -58,6 +58,8 @@ def validate(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> 
         image = _image(ec2, params.get("ImageId", ""))
         _check_type(params, image, subnet)
         params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
+    placement_groups.check(ec2, params, subnet)
+    placement_groups.check_interfaces(params)
     _check_availability(ec2, params, request, subnet)
     return subnet
 

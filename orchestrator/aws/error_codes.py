@@ -165,6 +165,13 @@ TABLE: tuple[ErrorCode, ...] = (
         ("Unsupported",), "zone", fix="try another [cluster] instance_type, or an [aws] subnet_id in another zone"
     ),
     ErrorCode(
+        ("InvalidPlacementGroup.InUse",),
+        "zone",
+        "the VMs of a cluster placement group must be in one zone: {message}",
+        "try again with an [aws] subnet_id in that zone, or without [vms] placement",
+        contains="availability zone",
+    ),
+    ErrorCode(
         ("InsufficientFreeAddressesInSubnet",),
         "zone",
         "the subnet has no free IP addresses: {message}",

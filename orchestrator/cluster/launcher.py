@@ -9,39 +9,33 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from orchestrator.aws import parallel
 from orchestrator.aws.capacity import pools
 from orchestrator.aws.ec2 import guard_groups, host_names, key_pairs, security_groups
 from orchestrator.aws.ec2.instances import VISIBILITY_LAG_S, Instance
 from orchestrator.aws.ingress.access import ssh_access
-from orchestrator.aws.launch import alternatives, failover, launch_log, run_instances
+from orchestrator.aws.launch import failover, launch_log, run_instances
 from orchestrator.aws.machines import reservations
 from orchestrator.cluster import readiness, teardown
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.disks import shared
 from orchestrator.cluster.inventory import Inventory
+from orchestrator.cluster.machines import capacity_advice, placement
 from orchestrator.cluster.readiness import HostStartup, ReadyHost
 from orchestrator.cluster.replacement import Replacer
 from orchestrator.core import interrupts, json_file
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, first_line
 from orchestrator.core.events import Event, State
-from orchestrator.core.next_step import NextStep, add_advice, join
+from orchestrator.core.next_step import NextStep, add_advice
 from orchestrator.crypto import ssh_keys
 from orchestrator.hosts.parallel import Outcomes
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from orchestrator.aws.capacity.offerings import Offering
     from orchestrator.aws.launch.plan import LaunchPlan
     from orchestrator.aws.launch.run_instances import LaunchResources
     from orchestrator.core.host import Host
     from orchestrator.core.interrupts import DeferredInterrupt
 
 T = TypeVar("T")
-
-ALTERNATIVES_TIMEOUT_S = 8.0
-"""For the lookup of other types after a launch without capacity: advice that the user waits for."""
 
 WITHOUT_GUARD = (
     "launched without a security group that proves later that no VM is left; terminating will take up to "
@@ -121,6 +115,7 @@ class Launcher:
     def delete_group_and_key(self) -> None:
         """Delete the security group and key pair of a launch that was rolled back; an error is only reported."""
         context = self.context
+        placement.delete_unused(context)
         try:
             # The group first: EC2 refuses to delete it while an instance uses it, even one that no lookup shows yet.
             # The key pair then stays too, as that instance may be reached with it.
@@ -188,7 +183,7 @@ class Launcher:
                 if isinstance(error, KeyboardInterrupt):
                     add_advice(error, f"Launch {plan.launch_id} was rolled back: {left}")
                 if isinstance(error, CloudRefused) and pools.is_capacity_error(error.code):
-                    raise self._with_alternatives(error, plan) from error
+                    raise capacity_advice.with_alternatives(self.context, error, plan) from error
                 raise
 
     def _record_intent(self, plan: LaunchPlan) -> None:
@@ -222,10 +217,11 @@ class Launcher:
         context = self.context
         access = ssh_access(context.settings, plan.placement.vpc_id)
         # Independent of each other: in parallel, a launch waits for the slowest of them instead of all.
-        group_id, guard_id, (files_group_id, shared_mounts), _ = context.clients.in_parallel(
+        group_id, guard_id, (files_group_id, shared_mounts), placement_group, _ = context.clients.in_parallel(
             partial(security_groups.ensure, context.clients, context.cluster_id, access, journal=context.journal),
             partial(self._ensure_guard, plan, access.user_group_id),
             partial(shared.ensure, context, plan),
+            partial(placement.ensure, context, plan),
             partial(
                 key_pairs.ensure,
                 context.clients,
@@ -235,6 +231,7 @@ class Launcher:
                 existing_names=plan.names_of_key,
             ),
         )
+        placement.ensure_rules(context, plan, group_id)
         return run_instances.LaunchResources(
             context.key_pair.key_name,
             group_id,
@@ -243,6 +240,7 @@ class Launcher:
             is_guarded=bool(guard_id) or not access.user_group_id,
             files_group_id=files_group_id,
             mounts=shared_mounts,
+            placement_group=placement_group,
         )
 
     def _ensure_guard(self, plan: LaunchPlan, user_group_id: str) -> str:
@@ -291,31 +289,6 @@ class Launcher:
         except StratusError as error:
             return [f"launch {plan.launch_id}, {plan.count} x {plan.instance_type}: {first_line(error)}"]
 
-    def _with_alternatives(self, error: CloudRefused, plan: LaunchPlan) -> CloudRefused:
-        """Return a capacity error with settings that would help; another type or market is the user's choice."""
-        fixes = [*self._on_demand_fix(plan), *self._other_types_fix(plan), error.fix]
-        return CloudRefused(error.message, where=error.where, code=error.code, fix=join("\n  or ", fixes))
-
-    def _on_demand_fix(self, plan: LaunchPlan) -> list[str]:
-        wanted = self.context.settings.cluster
-        if wanted.market != pools.SPOT or wanted.spot_fallback:
-            return []
-        return [f"[cluster] spot_fallback = yes   launches them on demand{_prices([plan.usd_per_hour_each])}"]
-
-    def _other_types_fix(self, plan: LaunchPlan) -> list[str]:
-        if self.context.settings.cluster.fallback_instance_types or not (offerings := self._other_types(plan)):
-            return []
-        names = ", ".join(offering.type for offering in offerings)
-        prices = _prices([offering.usd_per_hour for offering in offerings])
-        return [f"[cluster] fallback_instance_types = {names}   tries these as well{prices}"]
-
-    def _other_types(self, plan: LaunchPlan) -> list[Offering]:
-        """Return types similar to the plan's, those with a known price if there are any."""
-        clients = self.context.clients
-        calls = {"types": partial(alternatives.find, clients, self.context.prices, plan)}
-        offerings = parallel.gather(clients, calls, timeout_s=ALTERNATIVES_TIMEOUT_S)["types"].value or []
-        return [offering for offering in offerings if offering.usd_per_hour is not None] or offerings
-
     def _on_first_interrupt(self) -> None:
         signal = interrupts.ending_signal()
         leaving = "" if signal else "; press Ctrl-C again to leave at once"
@@ -323,10 +296,6 @@ class Launcher:
 
     def _report(self, state: State, text: str = "", seconds: float | None = None) -> None:
         self.context.on_event(Event("", "request", state, seconds, text))
-
-
-def _prices(usd_per_hour: Sequence[Decimal | None]) -> str:
-    return f" ({', '.join(f'${usd:.3f}/h' for usd in usd_per_hour if usd is not None)})" if any(usd_per_hour) else ""
 
 
 def _without_rollback(error: KeyboardInterrupt, plan: LaunchPlan) -> KeyboardInterrupt:

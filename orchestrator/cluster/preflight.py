@@ -20,7 +20,7 @@ from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
 from orchestrator.aws.ingress.access import SshAccess, ssh_access
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
-from orchestrator.aws.machines import baked_images, reservations
+from orchestrator.aws.machines import baked_images, coupling, placement_groups, reservations
 from orchestrator.aws.parallel import Result, TimedOut
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
@@ -186,6 +186,10 @@ class Preflight:
                 open_ports=launch_plan.open_ports,
             )
             checks["security group"] = partial(security_groups.check, clients, launch_plan.cluster_id, access)
+        if launch_plan.is_clustered:
+            checks["placement group"] = partial(placement_groups.check, clients, launch_plan.cluster_id)
+        if launch_plan.has_efa and group_id:
+            checks["EFA"] = partial(coupling.check_user_group, clients, group_id)
         return checks
 
     def _after_profile_propagates(self, launch_plan: LaunchPlan, error: Exception | None) -> Exception | None:

@@ -37,6 +37,7 @@ def check(reader: SettingsReader, settings: Settings) -> None:
     _access(reader, settings)
     _via(reader, settings)
     _reservation(reader, settings)
+    _placement(reader, settings)
     _open_ports(reader, settings)
     _disks(reader, settings)
     _registry(reader, settings)
@@ -92,6 +93,12 @@ def _via(reader: SettingsReader, settings: Settings) -> None:
 def _reservation(reader: SettingsReader, settings: Settings) -> None:
     if settings.vms.capacity_reservation and settings.cluster.market == "spot" and reader.is_valid("cluster", "market"):
         reader.add_problem("cluster", "market", "is not for [vms] capacity_reservation, which is on demand")
+
+
+def _placement(reader: SettingsReader, settings: Settings) -> None:
+    """Report EFA without a placement group: it may be meant so, and is slower than what was asked for."""
+    if settings.vms.efa and not settings.vms.placement and reader.is_valid("vms", "placement"):
+        reader.add_warning("vms", "efa", "works in one subnet only, and best with placement = cluster")
 
 
 def _open_ports(reader: SettingsReader, settings: Settings) -> None:

@@ -171,6 +171,12 @@ class VmSettings:
     reservation_wait_hours: float = rare(
         24.0, number(0, 8784, "hours", or_equal=True), "longest wait of a launch for the start of the reservation"
     )
+    placement: str = rare(
+        "", choice("cluster"), "cluster: all VMs next to each other, in a placement group; empty: anywhere"
+    )
+    efa: bool = rare(
+        False, boolean(), "network interfaces with Elastic Fabric Adapter, for MPI and NCCL among large VMs"
+    )
     keep_failed_minutes: int = rare(
         0,
         integer(0, 1440),

@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 import localcloud
 from orchestrator.aws import ecr as ecr_tokens
 from orchestrator.aws.capacity import quotas
-from orchestrator.aws.ec2 import instance_profiles, instances
-from orchestrator.aws.machines import reservations
+from orchestrator.aws.ec2 import instance_profiles, instances, security_groups
+from orchestrator.aws.machines import coupling, reservations
 from orchestrator.config.settings import InstallSettings
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError
 from orchestrator.install import registry_login
@@ -132,6 +132,13 @@ def exercise_lifecycle(lab: Project) -> None:
     lab.config.write_text(moved.replace("[aws]", "[aws]\nterminate_regions = all"))
     with lab.session() as session:
         session.cluster.launch(session.cluster.plan(1))
+        session.cluster.terminate()
+    together = lab.session(adapt=lambda loaded: replace(loaded, vms=replace(loaded.vms, placement="cluster")))
+    with together as session:
+        # SSH is not needed.
+        session.cluster.launcher.request(session.cluster.plan(1))
+        (group,) = security_groups.own_groups(session.context.clients, session.context.cluster_id)
+        coupling.ensure_egress(session.context.clients, group["GroupId"])
         session.cluster.terminate()
     default = [{"Name": "group-name", "Values": ["default"]}]
     admin = boto(lab.env, "ec2")
@@ -259,6 +266,7 @@ TAGGED = {"i-1": {"stratus:cluster": "ml"}, "sg-1": {"stratus:cluster": "ml"}, "
         ("StartInstances", {"InstanceIds": ["i-1"]}),
         ("GetConsoleOutput", {"InstanceId": "i-1"}),
         ("DeleteSecurityGroup", {"GroupId": "sg-1"}),
+        ("AuthorizeSecurityGroupEgress", {"GroupId": "sg-1"}),
         ("AuthorizeSecurityGroupIngress", {"GroupId": "sg-1"}),
         ("RevokeSecurityGroupIngress", {"GroupId": "sg-1"}),
         ("RevokeSecurityGroupEgress", {"GroupId": "sg-1"}),

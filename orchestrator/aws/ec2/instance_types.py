@@ -28,6 +28,8 @@ class InstanceType:
     :param network: bandwidth as AWS words it: ``Up to 10 Gigabit``.
     :param zones: Availability Zones that offer it, sorted; an offered type may still lack capacity.
     :param local_disk_gb: size of its own disks (instance store), GB; 0 if it has none.
+    :param efa_interfaces: network cards with an Elastic Fabric Adapter; 0 if it has none.
+    :param placement_strategies: of the placement groups that it can be in.
     """
 
     name: str
@@ -40,6 +42,8 @@ class InstanceType:
     network: str = ""
     zones: tuple[str, ...] = ()
     local_disk_gb: int = 0
+    efa_interfaces: int = 0
+    placement_strategies: tuple[str, ...] = ()
 
 
 def guess_architecture(name: str) -> str:
@@ -66,7 +70,9 @@ def find(clients: client.Clients, name: str) -> InstanceType:
 
 
 def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType:
-    gpus = info.get("GpuInfo", {}).get("Gpus", [])
+    gpus, network = info.get("GpuInfo", {}).get("Gpus", []), info.get("NetworkInfo", {})
+    has_efa = network.get("EfaSupported", False)
+    efa_interfaces = network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 1) if has_efa else 0
     return InstanceType(
         name=info["InstanceType"],
         vcpus=info["VCpuInfo"]["DefaultVCpus"],
@@ -75,9 +81,11 @@ def _type(info: InstanceTypeInfoTypeDef, zones: tuple[str, ...]) -> InstanceType
         gpus=sum(gpu["Count"] for gpu in gpus),
         gpu=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "",
         gpu_memory_gib=gpus[0].get("MemoryInfo", {}).get("SizeInMiB", 0) / 1024 if gpus else 0.0,
-        network=info.get("NetworkInfo", {}).get("NetworkPerformance", ""),
+        network=network.get("NetworkPerformance", ""),
         zones=zones,
         local_disk_gb=info.get("InstanceStorageInfo", {}).get("TotalSizeInGB", 0),
+        efa_interfaces=min(efa_interfaces, network.get("MaximumNetworkCards", 1)),
+        placement_strategies=tuple(info.get("PlacementGroupInfo", {}).get("SupportedStrategies", [])),
     )
 
 
@@ -134,16 +142,23 @@ def vcpus_by_type(clients: client.Clients, names: Collection[str]) -> dict[str, 
 
 
 def list_types(
-    clients: client.Clients, patterns: Sequence[str], *, vcpus: int = 0, only_current: bool = True
+    clients: client.Clients,
+    patterns: Sequence[str],
+    *,
+    vcpus: int = 0,
+    only_current: bool = True,
+    has_efa: bool = False,
 ) -> list[InstanceType]:
     """Return the types of the region, without their zones.
 
     :param patterns: of their names, such as ``g*.*``; empty for all.
     :param vcpus: only types with this number of virtual CPUs; 0 for any.
     :param only_current: leave out those of earlier generations.
+    :param has_efa: only types with an Elastic Fabric Adapter.
     """
     filters: list[FilterTypeDef] = [{"Name": "current-generation", "Values": ["true"]}] if only_current else []
     filters += [{"Name": "instance-type", "Values": [*patterns]}] if patterns else []
+    filters += [{"Name": "network-info.efa-supported", "Values": ["true"]}] if has_efa else []
     filters += [{"Name": "vcpu-info.default-vcpus", "Values": [str(vcpus)]}] if vcpus else []
     with clients.translate_errors("listing instance types"):
         pages = clients.ec2.get_paginator("describe_instance_types").paginate(Filters=filters)

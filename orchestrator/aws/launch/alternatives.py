@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.capacity import offerings
 from orchestrator.aws.capacity.pools import quota_family
 from orchestrator.aws.ec2 import instance_types
+from orchestrator.aws.machines.placement_groups import CLUSTER
 
 if TYPE_CHECKING:
     from orchestrator.aws.capacity.offerings import Offering
@@ -42,6 +43,9 @@ def _is_similar(type_info: InstanceType, plan: LaunchPlan) -> bool:
     # Same quota: no other accelerators. Not t: burstable types are throttled once their CPU credits are used up.
     same_family = quota_family(type_info.name) == quota_family(plan.instance_type) and type_info.name[0] != "t"
     planned = {pool.type_info.name for pool in plan.pools} | {plan.instance_type}
+    is_placeable = not plan.is_clustered or CLUSTER in type_info.placement_strategies
+    if not is_placeable or (plan.has_efa and not type_info.efa_interfaces):
+        return False
     return hardware and boots and (plan.gpus > 0 or same_family) and type_info.name not in planned
 
 

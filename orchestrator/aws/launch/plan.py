@@ -60,6 +60,8 @@ class LaunchPlan:
     :param volumes: of every instance, besides its root disk and those of its image.
     :param local_disks: the setting that mounts the instances' own NVMe disks; None without one.
     :param file_systems: that all instances share.
+    :param is_clustered: True for instances next to each other, in the cluster's placement group.
+    :param has_efa: True for instances with Elastic Fabric Adapters.
     :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
     """
 
@@ -98,6 +100,8 @@ class LaunchPlan:
     volumes: tuple[PlannedVolume, ...] = ()
     local_disks: Volume | None = None
     file_systems: tuple[PlannedFileSystem, ...] = ()
+    is_clustered: bool = False
+    has_efa: bool = False
 
     @property
     def count(self) -> int:
@@ -171,6 +175,13 @@ class LaunchPlan:
         """True if every instance gets a public IPv4 address."""
         is_default = self.address_type == "auto" and self.subnet.assigns_public_addresses
         return is_default or self.address_type == "public"
+
+    @property
+    def efa_interfaces(self) -> int:
+        """Elastic Fabric Adapters of one instance: one per network card, or a single one beside a public address."""
+        if not self.has_efa:
+            return 0
+        return min(1, self.type_info.efa_interfaces) if self.has_public_addresses else self.type_info.efa_interfaces
 
     @property
     def address_usd_per_hour(self) -> Decimal:

@@ -21,7 +21,8 @@ from orchestrator.aws.ec2.instances import Disk
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.launch.price_ceiling import PriceCeiling
-from orchestrator.aws.machines import baked_images
+from orchestrator.aws.machines import baked_images, coupling
+from orchestrator.aws.machines.placement_groups import CLUSTER
 from orchestrator.core import cost
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import UsageError
@@ -118,11 +119,13 @@ def build_plan(
         encrypted=settings.disk.encrypted,
     )
     candidates = _beside_volumes(results.placement, planned_volumes, results.volumes)
+    candidates = coupling.in_one_zone(settings.vms, candidates, zones, [instance.name for instance in existing])
     placement = _placement(candidates, type_info, count=count, preferred_zones=zones)
     place = partial(candidates.within, count=count, preferred_zones=zones)
     choices = [(type_info, placement), *_fallbacks(clients, settings, image, place)]
     local_disks = next((volume for volume in settings.volumes if volume.is_local), None)
     _check_local_disks(local_disks, [candidate for candidate, _ in choices])
+    coupling.check_types(clients, settings.vms, [candidate for candidate, _ in choices])
     ceiling = PriceCeiling.of(settings.vms)
     pools, warnings = ceiling.apply(_pools(prices, settings, choices), prices.spot_per_hour)
     if reservation := results.reservation:
@@ -157,6 +160,8 @@ def build_plan(
         ),
         local_disks=local_disks,
         file_systems=results.file_systems,
+        is_clustered=settings.vms.placement == CLUSTER,
+        has_efa=settings.vms.efa,
         pools=tuple(pools),
         market=pools[0].market,
         max_spot_price=ceiling.spot_limit,

@@ -20,6 +20,7 @@ from orchestrator.aws.disks.mounts import Mount
 from orchestrator.aws.ec2 import host_names, instance_profiles, instance_tags, instances, state_changes
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
+from orchestrator.aws.machines import coupling, placement_groups
 from orchestrator.core.clock import Backoff
 from orchestrator.core.errors import CloudRefused, LeftRunning, StratusError, UsageError
 from orchestrator.core.journal import Journal, JournalEntry
@@ -36,12 +37,12 @@ PARTIAL = "Stratus.PartialLaunch"
 """Error code of Stratus, not of AWS: fewer instances were launched than requested."""
 
 RETRY_TIMEOUT_S = 180.0  # for errors of AWS itself
-PROPAGATION_S = 15.0  # until a security group, key pair or instance profile that was just created is known everywhere
+PROPAGATION_S = 15.0  # until a group, key pair or instance profile that was just created is known everywhere
 MAX_USER_DATA_BYTES = 16_384
 """Before base64: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
 
 _BACKOFF = Backoff(first_s=1.0, longest_s=15.0, growth=2.0)
-_PROPAGATING = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound")
+_PROPAGATING = ("InvalidGroup.NotFound", "InvalidKeyPair.NotFound", placement_groups.UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class LaunchResources:
     :param guard_id: guard group beside it; empty for none.
     :param files_group_id: group that the cluster's shared file systems admit; empty for none.
     :param mounts: of shared file systems.
+    :param placement_group: name of the group that the instances are placed in; empty for none.
     :param is_guarded: True if one of the groups is the cluster's own, which EC2 keeps while an instance uses it.
     """
 
@@ -64,6 +66,7 @@ class LaunchResources:
     is_guarded: bool = True
     files_group_id: str = ""
     mounts: tuple[Mount, ...] = ()
+    placement_group: str = ""
 
     @property
     def group_ids(self) -> list[str]:
@@ -241,6 +244,8 @@ def build_request(plan: LaunchPlan, resources: LaunchResources, *, expires: date
         request["CapacityReservationSpecification"] = target
         if plan.reservation.is_block:
             request["InstanceMarketOptions"] = {"MarketType": "capacity-block"}
+    if resources.placement_group:
+        request["Placement"] = {"GroupName": resources.placement_group}
     if plan.instance_profile:
         key = "Arn" if plan.instance_profile.startswith("arn:") else "Name"
         request["IamInstanceProfile"] = {key: plan.instance_profile}
@@ -263,16 +268,17 @@ def _further_disk(plan: LaunchPlan) -> dict[str, Any]:
 
 
 def _network(plan: LaunchPlan, resources: LaunchResources) -> dict[str, Any]:
-    if plan.address_type == "auto":
+    if plan.address_type == "auto" and not plan.has_efa:
         return {"SubnetId": plan.subnet.id, "SecurityGroupIds": resources.group_ids}
     # A public address can only be requested for a network interface, which then carries subnet and groups.
     interface = {
         "DeviceIndex": 0,
         "SubnetId": plan.subnet.id,
         "Groups": resources.group_ids,
-        "AssociatePublicIpAddress": plan.address_type == "public",
+        "AssociatePublicIpAddress": plan.has_public_addresses,
     }
-    return {"NetworkInterfaces": [interface]}
+    efas = plan.efa_interfaces
+    return {"NetworkInterfaces": coupling.interfaces(interface, efas) if efas else [interface]}
 
 
 def _tags(plan: LaunchPlan, resources: LaunchResources, expires: datetime) -> list[dict[str, Any]]:

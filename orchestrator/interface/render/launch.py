@@ -38,6 +38,7 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     # The plan's addresses, because "auto" does not show whether the right network was detected.
     access = f"{_access(','.join(plan.ssh_sources) or ssh_from)}, host keys pinned"
     table: Lines = ["", line(_heading("Plan"), join(", ", machines)), *_price(plan)]
+    table += [line(_heading("Placed"), text) for text in _coupling(plan)]
     table += [line(_heading("Disks"), text) for text in disks.volumes(plan)]
     table += [line(_heading("Files"), text) for text in disks.file_systems(plan)]
     table += [line(_heading("Quota"), _quota(plan))] if plan.quota else []
@@ -45,6 +46,16 @@ def plan(plan: LaunchPlan, *, image: str, ssh_from: str) -> Lines:
     table += [line(_heading("Ports"), _exposed(ports)) for ports in plan.open_ports]
     table += [line(_heading("VMs"), _existing(plan))] if plan.existing_names else []
     return [*table, *(line(_heading("Note"), warning) for warning in plan.warnings)]
+
+
+def _coupling(plan: LaunchPlan) -> Lines:
+    """Return how tightly coupled VMs are placed and connected; nothing for others."""
+    parts = ["next to each other in one zone (placement group)"] if plan.is_clustered else []
+    if plan.has_efa:
+        efas, most = plan.efa_interfaces, plan.type_info.efa_interfaces
+        why = "" if efas == most else " (VMs without public addresses use all of them: [ssh] address = private)"
+        parts.append(f"EFA on {efas} of {units.count(most, 'network card')}{why}")
+    return [", ".join(parts)] if parts else []
 
 
 def _existing(plan: LaunchPlan) -> Text:

@@ -12,7 +12,9 @@ from orchestrator.aws.disks.managed import FilesGroups, KeptVolumes, SharedFileS
 from orchestrator.aws.disks.mounts import EFS, LUSTRE
 from orchestrator.aws.ec2 import security_groups
 from orchestrator.aws.identity import ClusterId
+from orchestrator.aws.machines import placement_groups
 from orchestrator.aws.managed.log import ManagedLog
+from orchestrator.aws.managed.placement_groups import PlacementGroups
 from orchestrator.aws.managed.resources import ManagedKind
 from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
 from orchestrator.aws.sagemaker import training, tuning
@@ -67,6 +69,22 @@ def _unseen_ends(clients: Clients) -> Mapping[str, Callable[[JournalEntry], None
 
     stops = {"tuning": tuning.stop, "training": training.stop_unseen, "transform": transforms.stop}
     return {**{kind: named(stop) for kind, stop in stops.items()}, "endpoint": delete_endpoint}
+
+
+def of_ec2(context: ClusterContext) -> list[ManagedService]:
+    """Return what EC2 and its file systems have besides instances, as far as this computer knows of some."""
+    return [*disks(context), *_placement(context)]
+
+
+def _placement(context: ClusterContext) -> list[ManagedService]:
+    log = ManagedLog(context.journal, lambda: context.cluster_id, context.clock, (placement_groups.JOURNAL_KIND,))
+    clients = context.clients.limited(attempts=LOOKUP_ATTEMPTS, timeout_s=LOOKUP_TIMEOUT_S)
+    groups = PlacementGroups(clients, lambda: context.cluster_id)
+    is_configured = bool(context.settings.vms.placement)
+    # Not only open entries: a group that VMs use is not listed, which closes its entry.
+    was_made = any(entry.kind == placement_groups.JOURNAL_KIND for entry in context.journal.entries())
+    service = ManagedService("EC2 placement", [groups], log, is_configured=is_configured)
+    return [service] if is_configured or was_made else []
 
 
 def disks(context: ClusterContext) -> list[ManagedService]:

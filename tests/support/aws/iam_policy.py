@@ -182,6 +182,11 @@ class Call:
         elif self.operation == "CreateTags":
             for resource in self.parameters["Resources"]:
                 yield self._on(resource, {"aws:tagkeys": [tag["Key"] for tag in self.parameters["Tags"]]})
+        elif self.operation in ("CreatePlacementGroup", "DeletePlacementGroup"):
+            yield Claim(self.action, arn("placement-group", self.parameters["GroupName"]))
+            for given in self.parameters.get("TagSpecifications", []):
+                context = {"ec2:createaction": [self.operation]}
+                yield Claim("ec2:CreateTags", arn(given["ResourceType"], "*"), context)
         elif self.operation in MAKES:
             yield from self._making()
         elif self.service == "s3":
@@ -215,6 +220,8 @@ class Call:
             yield Claim("ec2:CreateTags", arn(kind, "*"), names)
         for kind in USES.get(self.operation, ()):
             yield Claim(self.action, arn(kind, "x"))
+        if group := self.parameters.get("Placement", {}).get("GroupName"):
+            yield Claim(self.action, arn("placement-group", group))
         if self.operation == "CreateImage":
             yield self._on(self.parameters["InstanceId"], {})
         if profile := self.parameters.get("IamInstanceProfile"):
