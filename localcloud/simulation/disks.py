@@ -1,4 +1,4 @@
-"""Storage of a simulated cloud that bills by itself: volumes, file systems, images, snapshots; and mount targets."""
+"""Lasting resources of a simulated cloud: volumes, file systems, images, snapshots; mount targets, placement groups."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from localcloud.aws.ecr import ACCOUNT
 
 @dataclass(frozen=True)
 class LiveDisk:
-    """Something that stores data, or makes it reachable.
+    """Something that stores data or makes it reachable, or a placement group.
 
-    :param kind: ``volume``, ``image``, ``snapshot``, ``EFS``, ``mount target`` or ``Lustre``.
+    :param kind: ``volume``, ``image``, ``snapshot``, ``EFS``, ``mount target``, ``Lustre`` or ``placement group``.
     :param name: of the request that made it: an image's name, the token of a file system; empty for other kinds.
     :param parent: id of what it belongs to: the instance of a volume, the image of a snapshot, the file system of a
         mount target.
@@ -49,6 +49,9 @@ def _of_ec2(ec2: Any) -> Iterator[LiveDisk]:
         if snapshot.from_ami not in public:
             tags = dict(ec2.tags.get(snapshot.id, {}))
             yield LiveDisk("snapshot", snapshot.id, tags, "", snapshot.from_ami or "")
+    for group in ec2.placement_groups.values():
+        tags = {tag["Key"]: tag["Value"] for tag in group.tags}
+        yield LiveDisk("placement group", group.id, tags, group.name)
 
 
 def _of_efs(efs: Any) -> Iterator[LiveDisk]:

@@ -1,4 +1,4 @@
-"""Random lives with disks: volumes, shared file systems and baked images. scripts/chaos --disks N lives them."""
+"""Random lives with volumes, file systems, baked images and placement groups. scripts/chaos --disks N lives them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from localcloud.simulation.disks import LiveDisk
 from orchestrator.aws.disks import file_systems, volumes
+from orchestrator.aws.machines import placement_groups
 from orchestrator.aws.machines.baked_images import Contents
 from orchestrator.core.journal import JournalEntry
 from orchestrator.core.next_step import advice_of
@@ -31,6 +32,8 @@ ssh_from = 203.0.113.7/32
 {volumes}
 [file_systems]
 {file_systems}
+[vms]
+{vms}
 """
 VOLUMES = (
     "data = 50 GiB at /data",
@@ -70,12 +73,19 @@ CALLS = (
     "DeregisterImage",
     "DescribeSnapshots",
     "DeleteSnapshot",
+    "CreatePlacementGroup",
+    "DescribePlacementGroups",
+    "DeletePlacementGroup",
 )
 """API calls that fail, or around which a life is interrupted; CreateFileSystem and two others are of EFS and FSx."""
 
 CODES = ("ThrottlingException", "InternalFailure", "UnauthorizedOperation", "AccessDeniedException")
 
-_JOURNAL_KINDS = {"EFS": file_systems.JOURNAL_KINDS["efs"], "Lustre": file_systems.JOURNAL_KINDS["lustre"]}
+_JOURNAL_KINDS = {
+    "EFS": file_systems.JOURNAL_KINDS["efs"],
+    "Lustre": file_systems.JOURNAL_KINDS["lustre"],
+    "placement group": placement_groups.JOURNAL_KIND,
+}
 _LASTING = ("lasting", "slow")
 
 
@@ -98,7 +108,8 @@ class DiskLife(Life):
         drawn = [
             "\n".join(self.chance.sample(lines, self.chance.choice((0, 1, 2, 2)))) for lines in (VOLUMES, FILE_SYSTEMS)
         ]
-        return CONFIG.format(volumes=drawn[0], file_systems=drawn[1].format(lab=self.lab))
+        placement = "placement = cluster" if self.chance.random() < 0.5 else ""
+        return CONFIG.format(volumes=drawn[0], file_systems=drawn[1].format(lab=self.lab), vms=placement)
 
     @property
     def verbs(self) -> Mapping[str, Callable[[Session], None]]:
@@ -180,7 +191,8 @@ class DiskLife(Life):
         return [
             f"{item.kind} {item.id}"
             for item in self._disks(ours=True)
-            if item.kind in ("EFS", "Lustre", "mount target") and not lasting & {item.id, item.parent}
+            if item.kind in ("EFS", "Lustre", "mount target", "placement group")
+            and not lasting & {item.id, item.parent}
         ]
 
     def _launch(self, session: Session) -> None:

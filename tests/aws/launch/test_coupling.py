@@ -72,7 +72,7 @@ def test_a_group_is_kept_while_a_vm_of_it_is_left(simulate: Simulate) -> None:
     began = project.clock.monotonic()
 
     (left, *_) = session.cluster.terminate().remaining
-    assert "is protected" in left
+    assert "is protected" in str(left)
     # Not waited for: what keeps it is reported already.
     assert project.clock.monotonic() - began < 400
     ec2.modify_instance_attribute(InstanceId=first.id, DisableApiTermination={"Value": False})
@@ -229,7 +229,7 @@ def test_a_group_of_the_user_must_allow_what_efa_needs(simulate: Simulate) -> No
     ec2 = project.cloud.session().client("ec2")
     (vpc,) = ec2.describe_vpcs()["Vpcs"]
     group_id = ec2.create_security_group(GroupName="lab", Description="lab", VpcId=vpc["VpcId"])["GroupId"]
-    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}
+    ssh: Any = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}
     ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=[ssh])
     project.aws = f"security_group_id = {group_id}"
 
