@@ -137,9 +137,9 @@ def check_user_group(clients: client.Clients, group_id: str) -> None:
     if not missing:
         return
     permission = f"IpProtocol=-1,UserIdGroupPairs=[{{GroupId={group_id}}}]"
-    words = {"ingress": "from itself", "egress": "to itself"}
+    direction_text = {"ingress": "from itself", "egress": "to itself"}
     raise UsageError(
-        f"[vms] efa needs all traffic {' and '.join(words[item] for item in missing)} allowed in {group_id}",
+        f"[vms] efa needs all traffic {' and '.join(direction_text[item] for item in missing)} allowed in {group_id}",
         fix="\n  ".join(
             f"aws ec2 authorize-security-group-{item} --region {clients.region} --group-id {group_id} "
             f"--ip-permissions '{permission}'"
