@@ -29,8 +29,8 @@ def ensure_rules(context: ClusterContext, plan: LaunchPlan, group_id: str) -> No
 
 def delete_unused(context: ClusterContext) -> None:
     """Delete the placement group of a launch that was rolled back; an error is only reported."""
-    made = any(entry.kind == placement_groups.JOURNAL_KIND for entry in context.journal.entries())
-    if not made:
+    was_created = any(entry.kind == placement_groups.JOURNAL_KIND for entry in context.journal.entries())
+    if not was_created:
         return
     groups = PlacementGroups(context.clients, lambda: context.cluster_id)
     try:

@@ -16,11 +16,11 @@ __all__ = ["simulate"]
 Simulate = Callable[..., SimulatedProject]
 
 
-def coupled(simulate: Simulate, settings: str = "placement = cluster", **project: str) -> SimulatedProject:
+def coupled(simulate: Simulate, settings: str = "placement = cluster", **options: str) -> SimulatedProject:
     """Return a project whose config file has further lines under ``[vms]``."""
-    made = simulate(**project)
-    made.config += f"[vms]\n{settings}\n"
-    return made
+    project = simulate(**options)
+    project.config += f"[vms]\n{settings}\n"
+    return project
 
 
 def placement_groups(project: SimulatedProject) -> list[str]:
