@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from orchestrator.core.errors import UsageError
@@ -32,5 +33,7 @@ def expanded(argv: Sequence[str], at: int, registry: VerbRegistry, program: str)
         return [*argv[:at], known[rest[0]], *rest[1:]]
     member = next((word for word in rest if word in known), "")
     if member and not {"-h", "--help"} & set(rest):
-        raise UsageError(f"{rest[0]} goes after the verb", fix=f"{program} {SAGEMAKER} {member} {rest[0]}")
+        at = list(rest).index(member)
+        moved = shlex.join([member, *rest[:at], *rest[at + 1 :]])
+        raise UsageError(f"{rest[0]} goes after the verb", fix=f"{program} {SAGEMAKER} {moved}")
     return list(argv)

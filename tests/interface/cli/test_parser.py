@@ -227,7 +227,7 @@ def test_the_group_has_every_verb_on_sagemaker_and_an_option_comes_after_its_mem
     assert {"train", "tune", "deploy", "predict", "role", "push-image"} <= MEMBERS.keys()
     with pytest.raises(UsageError, match="--count goes after the verb") as caught:
         groups.expanded(["sagemaker", "--count", "2", "train"], 0, default_registry(), "stratus")
-    assert str(caught.value.fix) == "stratus sagemaker train --count"
+    assert str(caught.value.fix) == "stratus sagemaker train --count 2"
 
 
 def texts_of(command: Command) -> list[Argument]:
