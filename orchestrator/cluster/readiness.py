@@ -22,7 +22,7 @@ from orchestrator.core.errors import ConnectError, HostError, HostsFailed, first
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, add_advice
-from orchestrator.hosts import parallel
+from orchestrator.hosts import gpu_health, parallel
 
 if TYPE_CHECKING:
     from orchestrator.ssh import CommandResult
@@ -193,11 +193,13 @@ class ReadinessWaiter:
         timeout_s = self.inventory.context.settings.ssh.ready_timeout + GRACE_S
         try:
             startup, host = self._connect(name, lambda: running.result(timeout_s))
+            self._check_gpus(host)
         except Exception as error:
             replacement = self._replace(name, error)
             if replacement is None:
                 raise
             startup, host = self._connect(name, lambda: self._wait_one_running(replacement))
+            self._check_gpus(host)
         # Not a reason to replace the VM: another one would get the same settings.
         self._mount(host)
         self._ready_names.append(name)
@@ -217,6 +219,17 @@ class ReadinessWaiter:
         result = self._phase(name, "ssh", lambda: self._run_first_command(host))
         startup = HostStartup(name, instance.zone, pending_s, boot_s, result.seconds)
         return startup, self.inventory.rotate_host_key(host, result)
+
+    def _check_gpus(self, host: Host) -> None:
+        """Check the GPUs of a host that was just launched.
+
+        :raises HostError: one is bad.
+        """
+        context = self.inventory.context
+        if self.replacer is None or not context.settings.vms.gpu_check:
+            return
+        if count := self.replacer.plan.nvidia_gpus(self._shown[host.identity].type):
+            self._phase(host.name, "gpu", lambda: gpu_health.check(context.ssh, host, count))
 
     def _mount(self, host: Host) -> None:
         instance = self._shown[host.identity]

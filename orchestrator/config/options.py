@@ -177,6 +177,7 @@ class VmSettings:
     efa: bool = rare(
         False, boolean(), "network interfaces with Elastic Fabric Adapter, for MPI and NCCL among large VMs"
     )
+    gpu_check: bool = rare(True, boolean(), "check NVIDIA GPUs when a VM is up, and replace one with a bad GPU, once")
     keep_failed_minutes: int = rare(
         0,
         integer(0, 1440),

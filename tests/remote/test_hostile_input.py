@@ -128,6 +128,7 @@ ELSEWHERE = {
     "idle.sh": "takes a number, from expire.sh",
     # Run as root, it would change /etc/fstab of this computer.
     "disks.sh": "called with names, sources and paths that the config has checked; tests/remote/test_disks.py",
+    "gpu_check.sh": "takes no arguments",
     "install.sh": "below, with its plan",
     "jupyter.sh": "called with an address, a number and the name of a job, which is checked where the job is read",
     "killall.sh": "takes no arguments of the user",

@@ -160,6 +160,11 @@ class LaunchPlan:
         """GPUs of one instance."""
         return self.type_info.gpus
 
+    def nvidia_gpus(self, instance_type: str) -> int:
+        """Return the number of NVIDIA GPUs of a type that this plan may launch."""
+        types = [self.type_info, *(pool.type_info for pool in self.pools)]
+        return next((item.gpus for item in types if item.name == instance_type and item.gpu.startswith("NVIDIA")), 0)
+
     @property
     def usd_per_hour_each(self) -> Decimal | None:
         """USD per hour of one running instance without its disk; None if unknown."""

@@ -1,0 +1,67 @@
+"""Health of a host's NVIDIA GPUs: their number, memory errors, and errors that the driver has logged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.core import remote_scripts
+from orchestrator.core.errors import HostError
+from orchestrator.hosts.commands import marked_lines
+
+if TYPE_CHECKING:
+    from orchestrator.core.host import Host
+    from orchestrator.ssh import SshClient
+
+TIMEOUT_S = 60.0
+"""nvidia-smi takes up to some seconds for its first answer after a boot."""
+
+HARDWARE_XIDS = {
+    48: "double bit ECC error",
+    62: "internal micro-controller halt",
+    64: "memory that cannot be remapped",
+    74: "NVLink error",
+    79: "fallen off the bus",
+    94: "contained memory error",
+    95: "uncontained memory error",
+    119: "GSP timeout",
+    120: "GSP error",
+}
+"""Codes of the driver that no program causes: https://docs.nvidia.com/deploy/xid-errors/index.html"""
+
+_MAX_LINE = 120
+_UNPRINTABLE = re.compile(r"[^ -~]")
+_GPU = re.compile(r"(\d{1,3}), *(\d{1,9}|\[?[A-Za-z/ ]{1,30}\]?)")
+_XID = re.compile(r"(\d{1,4}) ([0-9A-Fa-f:.]{1,20})")
+
+
+def check(ssh: SshClient, host: Host, count: int) -> None:
+    """Check the GPUs of a host; one without a driver is not checked.
+
+    :param count: number of GPUs that its instance type has.
+    :raises HostError: one is missing or broken; another VM of the type has others.
+    """
+    result = ssh.run(host, remote_scripts.inline_command("gpu_check.sh"), timeout_s=TIMEOUT_S)
+    if problem := next(findings(result.stdout, count), ""):
+        raise HostError(f"bad GPU: {problem}", where=host.name)
+
+
+def findings(output: str, count: int) -> Iterator[str]:
+    """Yield what is wrong with the GPUs of a host.
+
+    :param output: of ``gpu_check.sh``, which the host may have forged.
+    :param count: number of GPUs that its instance type has.
+    """
+    for line in marked_lines(output, "@@broken"):
+        yield _UNPRINTABLE.sub("?", line[:_MAX_LINE])
+    gpus = [match for line in marked_lines(output, "@@gpu") if (match := _GPU.fullmatch(line.strip()))]
+    if gpus and len(gpus) < count:
+        yield f"nvidia-smi lists {len(gpus)} of {count}"
+    for index, errors in (match.groups() for match in gpus):
+        # [N/A] where the GPU has no ECC, or it is turned off.
+        if errors.isdigit() and int(errors):
+            yield f"GPU {index} has {int(errors)} uncorrected memory errors (ECC)"
+    for line in marked_lines(output, "@@xid"):
+        if (match := _XID.fullmatch(line.strip())) and int(match[1]) in HARDWARE_XIDS:
+            yield f"Xid {match[1]} of GPU {match[2]}: {HARDWARE_XIDS[int(match[1])]}"
