@@ -214,7 +214,7 @@ class Server:
             connection.settimeout(HANDSHAKE_S)
             with self.tls.wrap_socket(connection, server_side=True) as peer:
                 peer.settimeout(SILENT_S)
-                for data in self._answers(_wanted(peer, len(self.store.pieces))):
+                for data in map(memoryview, self._answers(_wanted(peer, len(self.store.pieces)))):
                     for start in range(0, len(data), SLICE_BYTES):
                         part = data[start : start + SLICE_BYTES]
                         self.link.take(len(part))
@@ -233,7 +233,9 @@ class Server:
             try:
                 while not self.store.wait(number):
                     yield HEADER.pack(BEAT, 0)
-                yield HEADER.pack(PIECE, number) + self.store.read(number)
+                data = self.store.read(number)
+                yield HEADER.pack(PIECE, number)
+                yield data
             except LookupError:
                 yield HEADER.pack(GONE, number)
                 return

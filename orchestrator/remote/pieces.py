@@ -189,6 +189,7 @@ class Receiver:
             bits = bits_of(numbers)
             try:
                 peer.sendall(NUMBER.pack(len(bits)) + bits)
+                peer.setblocking(False)
                 self._read(peer, set(numbers))
             except TimeoutError:
                 raise Lost("silent") from None
@@ -211,22 +212,31 @@ class Receiver:
                 raise Lost("wrong")
 
     def _fill(self, peer: ssl.SSLSocket, view: memoryview) -> None:
-        """Read so many bytes of a host; orders of the client come first."""
+        """Read so many bytes of a host."""
         while view:
-            if not peer.pending():
-                ready = select.select([peer, sys.stdin], [], [], SILENT_S)[0]
-                if not ready:
-                    raise Lost("silent")
-                if sys.stdin in ready and self.stream.line() == [b"move"]:
-                    raise Lost("moved")
-                if peer not in ready:
-                    continue
-            count = peer.recv_into(view)
+            try:
+                count = peer.recv_into(view)
+            except ssl.SSLWantReadError:
+                self._wait(peer, SILENT_S)
+                continue
             if not count:
                 raise Lost("closed")
             self.link.take(count)
             view = view[count:]
-            self.report()
+            # A host that always has more must not keep an order of the client waiting.
+            if self.report():
+                self._wait(peer, 0)
+
+    def _wait(self, peer: ssl.SSLSocket, timeout_s: float) -> None:
+        """Wait until a host sends something; an order of the client ends it.
+
+        :param timeout_s: seconds; 0 does not wait.
+        """
+        ready = select.select([peer, sys.stdin], [], [], timeout_s)[0]
+        if timeout_s and not ready:
+            raise Lost("silent")
+        if sys.stdin in ready and self.stream.line() == [b"move"]:
+            raise Lost("moved")
 
     def _keep(self, number: int, data: bytes | memoryview) -> bool:
         """Write a piece; return False if it is another than the client's."""
@@ -247,12 +257,14 @@ class Receiver:
         self.report()
         return True
 
-    def report(self, *, now: bool = False) -> None:
-        """Report the progress, twice a second at most."""
+    def report(self, *, now: bool = False) -> bool:
+        """Report the progress, twice a second at most; return True if that was done."""
         moment = time.monotonic()
-        if now or moment - self.reported_at >= REPORT_S:
-            self.reported_at = moment
-            print(f"@@have {self.parcel.name} {self.done_bytes}", flush=True)
+        if not now and moment - self.reported_at < REPORT_S:
+            return False
+        self.reported_at = moment
+        print(f"@@have {self.parcel.name} {self.done_bytes}", flush=True)
+        return True
 
 
 def _holders(files: Sequence[File], lacking: set[int]) -> dict[str, str]:
