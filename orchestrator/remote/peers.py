@@ -214,9 +214,10 @@ class Server:
             connection.settimeout(HANDSHAKE_S)
             with self.tls.wrap_socket(connection, server_side=True) as peer:
                 peer.settimeout(SILENT_S)
-                for data in map(memoryview, self._answers(_wanted(peer, len(self.store.pieces)))):
-                    for start in range(0, len(data), SLICE_BYTES):
-                        part = data[start : start + SLICE_BYTES]
+                for data in self._answers(_wanted(peer, len(self.store.pieces))):
+                    view = memoryview(data)
+                    for start in range(0, len(view), SLICE_BYTES):
+                        part = view[start : start + SLICE_BYTES]
                         self.link.take(len(part))
                         peer.sendall(part)
         # The other host asks elsewhere.
