@@ -61,6 +61,8 @@ class Bill:
     :param disks_usd: for their disks in that time; None if a price is unknown.
     :param spot: share of spot VMs: ``yes`` (all), ``partly``, ``no``.
     :param addresses_usd: for their public IPv4 addresses in that time.
+    :param unit: what was billed instead of VMs, with its disks: ``instance`` or ``job`` of a managed service.
+    :param count: how many of these; 0 for VMs.
     """
 
     billed_seconds: float
@@ -68,6 +70,8 @@ class Bill:
     disks_usd: Decimal | None
     spot: str = "no"
     addresses_usd: Decimal | None = Decimal(0)
+    unit: str = "VM"
+    count: int = 0
 
     @property
     def total(self) -> Decimal | None:

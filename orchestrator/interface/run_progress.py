@@ -28,6 +28,9 @@ _NUMBER = r"(?:[-+]?\d[\d.:]{0,20}(?:e[-+]?\d{1,3})?|nan|-?inf)\s?(?:%|(?:ms|s|i
 _VALUES = re.compile(rf"[\s.,:;|(\[-]*(?:(?:{_NAME})?{_NUMBER}(?:[\s,;|)\](-]+|$)){{0,12}}[\s.]*")
 """The rest of a line of progress: values such as ``loss 0.41``, ``lr=1e-3`` or ``(30%)``."""
 
+_MEMBERS = ("rank", "process", "worker", "node", "host", "instance", "replica", "device", "gpu", "vm")
+"""``rank 0 of 2`` numbers a member of a group, each of which prints lines of its own: it is no step."""
+
 MAX_VALUES_CHARS = 200
 """A longer rest is no list of values; also bounds the time that matching takes."""
 
@@ -139,7 +142,10 @@ class RunProgress:
             # 11/21 is a step, 11/21/2026 and 2026/11 are none.
             if match is None or not 0 <= done <= total or total < 2:
                 return False
-            self._count(host, (match["label"] or "").strip(), done, total)
+            label = (match["label"] or "").strip()
+            if label.lower().split(" ")[-1] in _MEMBERS:
+                return False
+            self._count(host, label, done, total)
             self._counters[host].values = match["rest"].strip(" \t:,;|") if _are_values(match["rest"]) else ""
             is_hidden = self.console.supports_redraw and _are_values(match["rest"])
             if is_hidden:

@@ -113,6 +113,7 @@ def complete_record(
     seconds: float,
     fetched_at: datetime,
     instances: Mapping[str, str] | None = None,
+    state: str = "",
 ) -> RunRecord:
     """Add the results of a run to its record, and return them.
 
@@ -120,6 +121,7 @@ def complete_record(
     :param received: per host.
     :param seconds: duration of the transfer.
     :param instances: host -> id of its instance; recorded for a run that was started from another computer.
+    :param state: of a run that consists of more than was fetched; empty: that of ``run``.
     """
     # Empty for a run that was started from another computer.
     started = json_file.load(folder, FILE)
@@ -131,7 +133,7 @@ def complete_record(
         run_id=run.run_id,
         job=run.job,
         folder=folder,
-        state=run.state,
+        state=state or run.state,
         hosts=run.hosts,
         outputs=results.list_outputs(folder),
         received_bytes=sum(content.total_bytes for content in received.successful_values()),

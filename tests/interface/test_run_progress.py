@@ -65,7 +65,17 @@ def test_a_step_is_read_and_only_lines_with_values_alone_are_hidden(line: str, t
 
 @pytest.mark.parametrize(
     "line",
-    ["11/21/2026 start", "2026/11/21 12:00", "loss 0.5", "12/3", "ratio 1/2.5", "x" * 500 + " 1/2", "http://a/1"],
+    [
+        "11/21/2026 start",
+        "2026/11/21 12:00",
+        "loss 0.5",
+        "12/3",
+        "ratio 1/2.5",
+        "x" * 500 + " 1/2",
+        "http://a/1",
+        "rank 0 of 2 sum 3",
+        "local Rank 1/2",
+    ],
 )
 def test_other_lines_are_no_steps(line: str) -> None:
     progress = RunProgress(Console(env=TERMINAL), Watch().clock)

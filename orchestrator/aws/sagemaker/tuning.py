@@ -53,6 +53,7 @@ class TuningJob:
     :param best: name of its best training job; empty before there is one.
     :param created_at: None if SageMaker did not tell.
     :param jobs: number of training jobs, at most; 0 if it has no such limit.
+    :param parallel: of them at the same time.
     """
 
     name: str
@@ -63,6 +64,7 @@ class TuningJob:
     created_at: datetime | None = None
     ended_at: datetime | None = None
     jobs: int = 0
+    parallel: int = 1
 
     @property
     def has_ended(self) -> bool:
@@ -118,6 +120,7 @@ def find(clients: Clients, name: str) -> TuningJob | None:
         response.get("CreationTime"),
         response.get("HyperParameterTuningEndTime"),
         limits.get("MaxNumberOfTrainingJobs", 0),
+        limits.get("MaxParallelTrainingJobs", 1),
     )
 
 

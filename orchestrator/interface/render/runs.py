@@ -137,11 +137,15 @@ _OUTCOMES = {
 
 
 def _bill(record: RunRecord) -> str:
-    """Return what the cost consists of: ``  (2 VMs x 101 s: VMs $0.012, disks $0.001)``."""
+    """Return what the cost consists of: ``  (2 VMs x 101 s: VMs $0.012, disks $0.001)``, ``  (1 instance x 60 s)``."""
     bill = record.bill
     if bill is None or bill.total is None or not record.hosts:
         return ""
     spot = {"yes": " (spot)", "partly": " (partly spot)"}.get(bill.spot, "")
+    if bill.unit == "job":
+        return f"  ({units.count(bill.count, 'job')}{spot}, {duration(bill.billed_seconds)} in all)"
+    if bill.count:
+        return f"  ({units.count(bill.count, bill.unit)}{spot} x {duration(bill.billed_seconds / bill.count)})"
     # billed_seconds is the sum over all VMs.
     per_vm = duration(bill.billed_seconds / len(record.hosts))
     parts = f"VMs{spot} {units.usd(bill.vms_usd)}, disks {units.usd(bill.disks_usd)}"

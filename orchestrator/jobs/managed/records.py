@@ -39,11 +39,15 @@ class TrainingRecord:
 
 @dataclass(frozen=True)
 class TuningRecord:
-    """A run that is a tuning job, as its record has it."""
+    """A run that is a tuning job, as its record has it.
+
+    :param gave_up: why it was stopped here without an order; empty if it was not.
+    """
 
     run_id: str
     name: str
     job: str = ""
+    gave_up: str = ""
 
 
 def run_ids(runs_folder: Path, id_suffix: str = "") -> list[str]:
@@ -75,7 +79,7 @@ def load_tuning(runs_folder: Path, run_id: str) -> TuningRecord | None:
     named = facts.get(TUNING_KEY)
     if not isinstance(named, dict) or not isinstance(named.get("name"), str):
         return None
-    return TuningRecord(run_id, named["name"], str(facts.get("job", "")))
+    return TuningRecord(run_id, named["name"], str(facts.get("job", "")), str(named.get("gave_up") or ""))
 
 
 def find(runs_folder: Path, run_id: str, is_own: Callable[[str], bool], listed: Callable[[], Sequence[str]]) -> str:
@@ -110,6 +114,12 @@ def note(folder: Path, *, key: str = KEY, **facts: Any) -> None:
     named = present.get(key)
     merged = {**(named if isinstance(named, dict) else {}), **facts}
     json_file.save(folder, FILE, {**present, key: merged})
+
+
+def note_outcome(folder: Path, state: str, usd: str | None) -> None:
+    """Note state and cost, USD, of a run of which nothing may ever be fetched; one without a record stays so."""
+    if facts := json_file.load(folder, FILE):
+        json_file.save(folder, FILE, {**facts, "state": state, "cost_usd": usd})
 
 
 def note_timings(folder: Path, timings: Mapping[str, float]) -> None:

@@ -31,6 +31,7 @@ from orchestrator.jobs.results import Received
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RUN_ID, Run, RunResult, RunSummary
 from orchestrator.services.managed import training_states as states
+from orchestrator.services.managed.training_output import TAIL_LINES, OnLine, Output, last_lines
 
 POLL = Backoff(first_s=0.2, longest_s=3.0, growth=1.3)
 STOP_TIMEOUT_S = 420.0
@@ -40,11 +41,16 @@ FOLLOW_TIMEOUT_S = 29 * 86400.0
 LOG_LAG_S = 1.0
 """CloudWatch may show the last lines some time after the end."""
 
-TAIL_LINES = 10
 LISTED = 20
 KIND = "training job"
-OnLine = Callable[[str, str], None]
-NOT_BILLED = cost.Bill(0.0, Decimal(0), Decimal(0))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """State and cost of a run of several training jobs, of which one is fetched."""
+
+    state: str
+    bill: cost.Bill
 
 
 class TrainingRuns:
@@ -134,7 +140,7 @@ class TrainingRuns:
 
     def _watch(self, item: TrainingRecord, on_line: OnLine) -> TrainingJob:
         """Pass on lines, and report each change of status, until the job has ended; return it then."""
-        output = _Output(LogReader(self.clients, TRAINING_GROUP, f"{item.name}/"), self._warn)
+        output = Output(LogReader(self.clients, TRAINING_GROUP, f"{item.name}/"), self._warn)
         # A run that is watched again after Ctrl-C continues with its news.
         shown = self._reported.pop(item.name, 0)
         try:
@@ -157,7 +163,7 @@ class TrainingRuns:
             raise UsageError(f"SageMaker has no training job {item.name} any more", where=self.clients.region)
         return job
 
-    def _report(self, job: TrainingJob, output: _Output, on_line: OnLine, shown: int) -> int:
+    def _report(self, job: TrainingJob, output: Output, on_line: OnLine, shown: int) -> int:
         """Report new statuses and lines, and return the number of statuses; what follows training comes after it."""
         if job.secondary not in states.BEFORE_DOWNLOAD:
             trained = [number for number, phase in enumerate(job.phases, 1) if phase.status == "Training"]
@@ -168,7 +174,7 @@ class TrainingRuns:
         self._report_phases(job.phases[shown:])
         return len(job.phases)
 
-    def _read_rest(self, output: _Output, on_line: OnLine) -> None:
+    def _read_rest(self, output: Output, on_line: OnLine) -> None:
         for _ in self.clock.attempts(LOG_LAG_S, POLL):
             output.pass_on(on_line)
 
@@ -196,7 +202,7 @@ class TrainingRuns:
         logs = self.runs_folder / run.run_id / "logs"
         # Of several hosts the one that failed first: the others end because of it.
         order = (failed, *run.main_hosts)
-        lines = next((tails[host] for host in order if tails.get(host)), None) or _last_lines(logs, order)
+        lines = next((tails[host] for host in order if tails.get(host)), None) or last_lines(logs, order)
         return JobFailed(
             states.failure_message(job),
             exit_status=states.exit_status(job),
@@ -266,8 +272,11 @@ class TrainingRuns:
 
     # -- fetch
 
-    def fetch(self, run_id: str) -> RunRecord:
-        """Fetch model, outputs and logs of a training job; complete its record."""
+    def fetch(self, run_id: str, whole: Whole | None = None) -> RunRecord:
+        """Fetch model, outputs and logs of a training job; complete its record.
+
+        :param whole: the run that it is a part of; None: it is the run.
+        """
         item, job = self._locate(run_id)
         started = self.clock.monotonic()
         folder = self.runs_folder / run_id
@@ -279,9 +288,10 @@ class TrainingRuns:
             folder,
             run,
             received,
-            self._bill(job),
+            whole.bill if whole else self.bill(job),
             seconds=self.clock.monotonic() - started,
             fetched_at=self.clock.now(),
+            state=whole.state if whole else "",
         )
         if job.has_ended:
             self._note_end(item, job)
@@ -341,13 +351,14 @@ class TrainingRuns:
         )
         records.note_timings(folder, states.timings(job))
 
-    def _bill(self, job: TrainingJob) -> cost.Bill:
-        if job.billable_s is None and not job.started_at:
-            return NOT_BILLED
-        seconds = job.billable_s if job.billable_s is not None else states.elapsed_s(job, self.clock.now())
-        usd = cost.cost_for(self._per_hour(job), seconds)
+    def bill(self, job: TrainingJob) -> cost.Bill:
+        """Return the cost of a training job so far."""
+        is_billed = job.billable_s is not None or job.started_at
+        elapsed_s = states.elapsed_s(job, self.clock.now()) if job.billable_s is None else job.billable_s
+        seconds, usd = (elapsed_s, cost.cost_for(self._per_hour(job), elapsed_s)) if is_billed else (0.0, Decimal(0))
+        spot = "yes" if job.is_spot else "no"
         # The disks of training instances have a price of their own, which is small and not in the price list.
-        return cost.Bill(seconds * job.count, usd, Decimal(0), "yes" if job.is_spot else "no")
+        return cost.Bill(seconds * job.count, usd, Decimal(0), spot, unit="instance", count=job.count)
 
     def _per_hour(self, job: TrainingJob) -> Decimal | None:
         price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING)
@@ -357,34 +368,3 @@ class TrainingRuns:
 def _is_training(runs_folder: Path, run_id: str) -> bool:
     item = records.load(runs_folder, run_id)
     return item is not None and not item.tuning
-
-
-def _last_lines(logs: Path, hosts: Iterable[str]) -> list[str]:
-    """Return the last lines of the first log that was fetched: where CloudWatch did not show them."""
-    for path in (logs / f"{host}.main.log" for host in hosts):
-        if path.is_file():
-            return path.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-    return []
-
-
-@dataclass
-class _Output:
-    """Lines of a job; after a refusal, which is told once, none: they come with the results as well."""
-
-    reader: LogReader
-    warn: Callable[[str], None]
-    has_news: bool = False
-    is_refused: bool = False
-
-    def pass_on(self, on_line: OnLine) -> None:
-        """Pass on what has come since the last call."""
-        self.has_news = False
-        if self.is_refused:
-            return
-        try:
-            for host, line in self.reader.read():
-                self.has_news = True
-                on_line(host, line)
-        except CloudRefused as refusal:
-            self.is_refused = True
-            self.warn(f"its lines come with its results: {first_line(refusal)}")

@@ -128,8 +128,3 @@ def last_line(reason: str) -> str:
     """Return the last line that a failed job has written, by its FailureReason; else that reason, in a line."""
     lines = [line.strip() for line in EXIT_CODE.sub("", reason).splitlines() if line.strip(" ,")]
     return lines[-1].rstrip(" ,") if len(lines) > 1 else failure_reason(reason)
-
-
-def phase_text(status: str, message: str) -> str:
-    """Return a secondary status in a line."""
-    return f"{status}: {message}" if message else status

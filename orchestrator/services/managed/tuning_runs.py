@@ -15,7 +15,6 @@ from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import training, tuning
 from orchestrator.aws.sagemaker.logs import TRAINING_GROUP, LogReader
 from orchestrator.aws.sagemaker.tuning import TuningChild, TuningJob
-from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
@@ -29,11 +28,14 @@ from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
 from orchestrator.jobs.runs import RunResult, RunSummary
 from orchestrator.services.managed import training_states as states
-from orchestrator.services.managed.training_runs import LISTED, STOP_TIMEOUT_S, TrainingRuns
+from orchestrator.services.managed.training_runs import LISTED, STOP_TIMEOUT_S, TrainingRuns, Whole
 
 POLL = Backoff(first_s=0.2, longest_s=5.0, growth=1.3)
 WATCH_TIMEOUT_S = 29 * 86400.0
 """A tuning job runs for 28 days at most, as AWS's quotas of tuning have it."""
+
+FEWEST_FAILED = 2
+"""Failed training jobs, and no other one, after which a tuning job is stopped; more if more are started at once."""
 
 KIND = "tuning job"
 _STATES = {"Completed": "done", "Failed": "failed", "Stopped": "cancelled"}
@@ -44,9 +46,10 @@ class TuningTrial:
     """One training job of a tuning job, and what it cost.
 
     :param value: of the objective; None without one.
-    :param usd: None if the price, or the billed time, is unknown.
+    :param usd: None if the price is unknown.
     :param reason: of a failure, in a line.
     :param is_best: True for the best of all.
+    :param bill: parts of ``usd``; None if SageMaker does not know the training job any more.
     """
 
     name: str
@@ -57,6 +60,7 @@ class TuningTrial:
     usd: Decimal | None = None
     reason: str = ""
     is_best: bool = False
+    bill: cost.Bill | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class TuningOutcome:
     def usd(self) -> Decimal | None:
         """USD of all training jobs; None if one is unknown."""
         return cost.total(trial.usd for trial in self.trials)
+
+    @property
+    def bill(self) -> cost.Bill:
+        """Cost of all training jobs."""
+        bills = [trial.bill for trial in self.trials if trial.bill]
+        spot = "yes" if any(bill.spot == "yes" for bill in bills) else "no"
+        seconds = sum(bill.billed_seconds for bill in bills)
+        return cost.Bill(seconds, self.usd, Decimal(0), spot, unit="job", count=len(self.trials))
 
 
 class UsedService(Protocol):
@@ -147,7 +159,7 @@ class TuningRuns:
             return None
         seconds = (job.ended_at - job.created_at).total_seconds() if job.ended_at and job.created_at else None
         hosts = (f"tuning: {job.jobs} jobs" if job.jobs else "tuning",)
-        return RunSummary(item.run_id, item.job or item.name, False, hosts, _state(job), job.created_at, seconds)
+        return RunSummary(item.run_id, item.job or item.name, False, hosts, _state(item, job), job.created_at, seconds)
 
     # -- watch
 
@@ -173,21 +185,41 @@ class TuningRuns:
                     ended[child.name] = self._trial(child)
                     on_end(ended[child.name])
             if job.has_ended:
-                self.log.record_ended_name(item.name)
                 return self._outcome(item, job, list(ended.values()))
+            self._give_up_if_hopeless(item, job, [*ended.values()])
         raise StratusError(f"{run_id} has not ended in {WATCH_TIMEOUT_S / 86400:g} days")
+
+    def _give_up_if_hopeless(self, item: TuningRecord, job: TuningJob, trials: Sequence[TuningTrial]) -> None:
+        """Stop a tuning job whose first training jobs have all failed: the others would cost money and fail as well."""
+        if item.gave_up or job.status != "InProgress" or len(trials) < max(job.parallel, FEWEST_FAILED):
+            return
+        if any(trial.state != "Failed" for trial in trials):
+            return
+        reason = f"its first {len(trials)} training jobs failed: {trials[0].reason or 'see their lines'}"
+        records.note(self.runs_folder / item.run_id, key=TUNING_KEY, name=item.name, gave_up=reason)
+        self._warn(f"{item.name} is stopped: {reason}")
+        tuning.stop(self.clients, item.name)
 
     def _trial(self, child: TuningChild) -> TuningTrial:
         job = training.find(self.clients, child.name)
-        seconds = job.billable_s if job else None
-        price = self.context.managed_prices.per_hour(job.instance_type, Use.TRAINING) if job else None
-        usd = cost.cost_for(price.usd * job.count, seconds) if job and price and seconds is not None else None
+        bill = self.best.bill(job) if job else None
+        seconds, usd = job.billable_s if job else None, bill.total if bill else None
         reason = states.last_line(child.reason or (job.reason if job else ""))
-        return TuningTrial(child.name, child.status, child.value, child.hyperparameters, seconds, usd, reason)
+        return TuningTrial(
+            child.name, child.status, child.value, child.hyperparameters, seconds, usd, reason, bill=bill
+        )
+
+    def _trials(self, item: TuningRecord) -> list[TuningTrial]:
+        calls = [partial(self._trial, child) for child in tuning.children(self.clients, item.name)]
+        return self.clients.in_parallel(*calls) if calls else []
 
     def _outcome(self, item: TuningRecord, job: TuningJob, trials: list[TuningTrial]) -> TuningOutcome:
+        """Return the outcome of a tuning job, and record it; of one that has ended the journal is told."""
         marked = tuple(replace(trial, is_best=trial.name == job.best) for trial in trials)
-        outcome = TuningOutcome(job.name, job.status, marked, job.reason, item.run_id, bool(job.best))
+        state, reason = ("Failed", item.gave_up) if item.gave_up and job.has_ended else (job.status, job.reason)
+        outcome = TuningOutcome(job.name, state, marked, reason, item.run_id, bool(job.best))
+        if job.has_ended:
+            self.log.record_ended_name(item.name)
         self._record(item, job, outcome)
         return outcome
 
@@ -199,10 +231,12 @@ class TuningRuns:
             for trial in outcome.trials
         ]
         records.note(folder, key=TUNING_KEY, name=item.name, status=job.status, best=job.best, trials=trials)
-        records.note(folder, key=TUNING_KEY, usd=cost.decimals(outcome.usd), reason=job.reason)
+        records.note(folder, key=TUNING_KEY, usd=cost.decimals(outcome.usd), reason=outcome.reason)
+        records.note_outcome(folder, _state(item, job), cost.decimals(outcome.usd))
         if job.best:
             records.note(folder, name=job.best)
-        record.note_end(folder, job.ended_at or self.clock.now())
+        if job.has_ended:
+            record.note_end(folder, job.ended_at or self.clock.now())
 
     # -- as any run
 
@@ -224,12 +258,14 @@ class TuningRuns:
         with self._billed_on(run_id):
             item, job = self._locate_or_stop(run_id)
             if job.has_ended:
-                return CancelReport(run_id, {}, {}, _state(job), kind=KIND)
+                return CancelReport(run_id, {}, {}, _state(item, job), kind=KIND)
             tuning.stop(self.clients, item.name)
             for _ in self.clock.attempts(STOP_TIMEOUT_S, POLL):
-                if self._locate(run_id)[1].has_ended:
-                    self.log.record_ended_name(item.name)
-                    return CancelReport(run_id, dict.fromkeys(self._names(item), 0), {}, kind=KIND)
+                item, job = self._locate(run_id)
+                if job.has_ended:
+                    outcome = self._outcome(item, job, self._trials(item))
+                    names = [trial.name.removeprefix(f"{item.name}-") for trial in outcome.trials]
+                    return CancelReport(run_id, dict.fromkeys(names, 0), {}, kind=KIND)
         error = HostError(f"has not ended after {STOP_TIMEOUT_S:.0f} s", where=item.name)
         return CancelReport(run_id, {}, {item.name: error}, kind=KIND)
 
@@ -240,12 +276,11 @@ class TuningRuns:
         except CloudRefused:
             if item := records.load_tuning(self.runs_folder, run_id):
                 tuning.stop(self.clients, item.name)
-                text = f"the end of {item.name} was requested"
-                self.context.on_event(Event("", "training", "warning", text=text))
+                self._warn(f"the end of {item.name} was requested")
             raise
 
-    def _names(self, item: TuningRecord) -> list[str]:
-        return [child.name.removeprefix(f"{item.name}-") for child in tuning.children(self.clients, item.name)]
+    def _warn(self, text: str) -> None:
+        self.context.on_event(Event("", "training", "warning", text=text))
 
     def fetch(self, run_id: str) -> RunRecord:
         """Fetch the best training job so far."""
@@ -253,11 +288,8 @@ class TuningRuns:
         if not job.best:
             fix = NextStep("Logs", run_id) + "  shows the lines of its training jobs"
             raise UsageError("no training job has completed with the objective", where=item.name, fix=fix)
-        folder = self.runs_folder / run_id
-        folder.mkdir(parents=True, exist_ok=True)
-        records.note(folder, key=TUNING_KEY, name=item.name, status=job.status, best=job.best)
-        records.note(folder, name=job.best)
-        return self.best.fetch(run_id)
+        outcome = self._outcome(item, job, self._trials(item))
+        return self.best.fetch(run_id, Whole(_state(item, job), outcome.bill))
 
     def logs(self, run_id: str, *, host: str, follow: bool) -> Iterator[tuple[str, str]]:
         """Yield (training job, line): its number, and its container if it has several; see `ManagedRuns.logs`."""
@@ -276,5 +308,7 @@ class TuningRuns:
             job = self._locate(run_id)[1]
 
 
-def _state(job: TuningJob) -> str:
+def _state(item: TuningRecord, job: TuningJob) -> str:
+    if item.gave_up and job.has_ended:
+        return "failed"
     return _STATES.get(job.status, "running")
