@@ -135,7 +135,9 @@ def _code_for(service: str, *, ec2: str, s3: str, json: str, query: str) -> str:
     return {"ec2": ec2, "s3": s3, "": s3}.get(service, query)
 
 
-_JSON_SERVICES = frozenset(("ssm", "servicequotas", "pricing", "sagemaker", "logs", "ecr", "kms", "scheduler"))
+_JSON_SERVICES = frozenset(
+    ("ssm", "servicequotas", "pricing", "sagemaker", "logs", "ecr", "kms", "scheduler", "elasticfilesystem", "fsx")
+)
 _IAM_PREFIXES = {"": "s3"}
 _PHRASES = {
     301: "Moved Permanently",

@@ -24,6 +24,14 @@ class DiskFolders:
     home: Path
     machines: Path
 
+    def refusal(self, kind: str) -> str:
+        """Return why the hosts of this cloud cannot have a disk; empty if they can.
+
+        :param kind: ``volume``, ``EFS`` or ``Lustre``.
+        """
+        del kind
+        return ""
+
     @property
     def shared(self) -> Path:
         """Folder of the shared file systems."""
@@ -98,3 +106,16 @@ class NoFolders(DiskFolders):
 
     def remove_target(self, address: str) -> None:
         """Do nothing."""
+
+
+class RefusedDisks(NoFolders):
+    """Disks of docker hosts, which can have none besides their root disk."""
+
+    def refusal(self, kind: str) -> str:
+        """Return the refusal of every kind."""
+        return refusal("docker hosts", kind)
+
+
+def refusal(hosts: str, kind: str) -> str:
+    """Return the line that refuses a disk."""
+    return f"{hosts} of the embedded cloud have no {kind}: start it with process hosts (python -m localcloud up)"

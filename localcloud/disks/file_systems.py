@@ -13,6 +13,7 @@ from moto.efs.responses import EFSResponse
 from moto.fsx import urls as fsx_urls
 from moto.fsx.models import FileSystem, FSxBackend, fsx_backends
 
+from localcloud.aws.error_responses import ApiError
 from localcloud.core.disk_folders import DiskFolders
 from localcloud.ec2.environment import CloudEnvironment
 
@@ -34,6 +35,11 @@ def _after(environment: CloudEnvironment, pending: float, action: Callable[[], N
             action()
 
     environment.clock.after(pending * environment.durations.pending_s, run)
+
+
+def _check(disks: DiskFolders, kind: str) -> None:
+    if refusal := disks.refusal(kind):
+        raise ApiError("BadRequest", refusal)
 
 
 class EfsApi(EFSResponse):
@@ -58,6 +64,7 @@ class Efs(EFSBackend):
 
     def create_file_system(self, *args: Any, **options: Any) -> Any:
         """Create a file system, dated by the cloud's clock."""
+        _check(self._disks, "EFS")
         file_system = super().create_file_system(*args, **options)
         file_system.creation_time = self._environment.clock.utc().timestamp()
         self._disks.make_shared(file_system.file_system_id)
@@ -118,6 +125,7 @@ class Fsx(FSxBackend):
         for existing in self.file_systems.values():
             if token and getattr(existing, "client_request_token", None) == token:
                 return existing
+        _check(self._disks, "Lustre")
         file_system: Any = super().create_file_system(*args, **options)
         file_system.__class__ = LustreFileSystem
         file_system.client_request_token = token

@@ -35,6 +35,8 @@ class EbsRegion(EC2Backend):
     ) -> Any:
         """Attach a volume that is available, in the instance's zone; moto takes any."""
         volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
+        if instance.block_device_mapping and (refusal := self.disks.refusal("volumes")):
+            raise ApiError("UnsupportedOperation", refusal)
         if volume.attachment:
             raise ApiError("VolumeInUse", f"{volume_id} is already attached to an instance")
         if volume.zone.name != instance.placement.zone:
@@ -45,7 +47,8 @@ class EbsRegion(EC2Backend):
         attachment: Any = super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)
         # moto's answers have it for the instance only.
         attachment.delete_on_termination = delete_on_termination
-        if instance.state == "running":
+        # Of a launch, too, whose root disk comes first: that is the host's own.
+        if instance.state == "running" and device_path != next(iter(instance.block_device_mapping)):
             self.disks.attach(instance_id, volume_id, volume.size)
         self.on_volume_change()
         return attachment

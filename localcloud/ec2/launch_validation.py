@@ -58,6 +58,8 @@ def validate(ec2: Ec2Region, params: dict[str, Any], request: LaunchRequest) -> 
         image = _image(ec2, params.get("ImageId", ""))
         _check_type(params, image, subnet)
         params["BlockDeviceMappings"] = _disks(params.get("BlockDeviceMappings", []), image)
+        if len(params["BlockDeviceMappings"]) > 1 and (refusal := ec2.disks.refusal("volumes")):
+            raise EC2ClientError("UnsupportedOperation", refusal)
     placement_groups.check(ec2, params, subnet)
     placement_groups.check_interfaces(params)
     _check_availability(ec2, params, request, subnet)

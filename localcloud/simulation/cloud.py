@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from localcloud.aws.wsgi import ACTION, Application, annotate_call
 from localcloud.core.addresses import AddressBlock
 from localcloud.core.clock import VirtualClock
+from localcloud.core.disk_folders import DiskFolders, NoFolders
 from localcloud.core.errors import LocalCloudError
 from localcloud.ec2.environment import CloudEnvironment, StateDurations
 from localcloud.fault_injection.api_calls import DELAY, CallRecord, ConnectionDropped
@@ -83,6 +84,7 @@ class InMemoryCloud:
     :param durations: times that states last; EC2's own by default.
     :param owner_tag: tag whose value is the owner, for ``max_live_instances``.
     :param read_shutdown: reads from user data when a host shuts itself down; see ``SimulatedHosts``.
+    :param folders: of volumes and shared file systems; by default there are none.
     """
 
     _current: ClassVar[InMemoryCloud | None] = None
@@ -97,6 +99,7 @@ class InMemoryCloud:
         durations: StateDurations | None = None,
         owner_tag: str = "stratus:owner",
         read_shutdown: ShutdownReader | None = None,
+        folders: DiskFolders | None = None,
     ) -> None:
         if InMemoryCloud._current is not None:
             InMemoryCloud._current.close()
@@ -112,6 +115,7 @@ class InMemoryCloud:
         self._owner_of: dict[str, str] = {}
         self._max_live: Counter[str | None] = Counter()
         self._read_shutdown = read_shutdown
+        self._folders = folders or NoFolders()
         self._build(seed, durations or StateDurations.real())
         self.play(scenario or Scenario())
 
@@ -230,6 +234,7 @@ class InMemoryCloud:
             self.jobs,
             call,
             self.models,
+            disks=self._folders,
         )
         self._cloud = build(parts)
         self._cloud.lifecycle.on_change.append(self._count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from localcloud.core.disk_folders import RefusedDisks
 from localcloud.core.home import Home
 from localcloud.hosts import system_files
 from localcloud.hosts.docker import engine, host_config, image, network
@@ -50,6 +51,7 @@ def open_site(home: Home, resources: ExitStack) -> HostSite:
         make_hosts,
         lambda instance_id: created[0].console(instance_id),
         lambda address, port, accepts: created[0].unresponsive_port(address, port, accepts),
+        disks=RefusedDisks(),
     )
 
 

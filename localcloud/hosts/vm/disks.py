@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from localcloud.core import disk_folders
 from localcloud.core.disk_folders import DiskFolders
 from localcloud.hosts.vm import qemu
 from localcloud.hosts.vm.file_servers import FileServers
@@ -23,6 +24,10 @@ class VmDisks(DiskFolders):
     servers: FileServers
     plug: Callable[[str, str, Path], None]
     unplug: Callable[[str, str], None]
+
+    def refusal(self, kind: str) -> str:
+        """Return the refusal of Lustre, whose server's kernel has modules of its own."""
+        return disk_folders.refusal("VM hosts", kind) if kind == "Lustre" else ""
 
     def attach(self, instance_id: str, volume_id: str, size_gib: int = 1) -> None:
         """Plug a volume into a VM, now and at every boot; it is empty if it is new."""

@@ -72,8 +72,8 @@ class FileServers:
 
     def close(self) -> None:
         """End all servers; no process of them is left on return."""
-        for file_system_id in list(self._servers):
-            self._submit(self._end, file_system_id)
+        # On their own thread: one may be about to boot.
+        self._submit(self._end_all)
         self._lane.shutdown(wait=True)
 
     def _submit(self, action: object, *arguments: str) -> None:
@@ -81,7 +81,7 @@ class FileServers:
             try:
                 action(*arguments)  # type: ignore[operator]
             except (HostError, OSError) as error:
-                _log.warning("%s: %s", arguments[0], error)
+                _log.warning("file server %s: %s", " ".join(arguments), error)
 
         # These servers may be closed.
         with contextlib.suppress(RuntimeError):
@@ -134,6 +134,10 @@ class FileServers:
         if server.process is not None and server.process.stdin is not None:
             server.process.stdin.write(f"{verb} {address}/{self._block.space.prefixlen}\n".encode())
             server.process.stdin.flush()
+
+    def _end_all(self) -> None:
+        for file_system_id in list(self._servers):
+            self._end(file_system_id)
 
     def _end(self, file_system_id: str) -> None:
         server = self._servers.pop(file_system_id, None)
