@@ -147,7 +147,7 @@ class Session:
         """Cost, quotas, instance types, SSH access."""
         from orchestrator.services.account import AccountService
 
-        return AccountService(self.inventory)
+        return AccountService(self.inventory, self._managed)
 
     @CreatedOnce
     def ssh_config(self) -> SshConfigService:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.config import ini
 from orchestrator.core.errors import StratusError, UsageError
@@ -101,7 +103,16 @@ def _no_connection(failure: RequestFailure) -> StratusError:
     if region and region[1] not in _regions():
         return _region_error(region[1], str(failure.error))
     fix = "check the network, a proxy (HTTPS_PROXY), and [aws] endpoint_url"
+    if _is_on_this_computer(url):
+        fix = "the embedded cloud is not running at this address: leave, and begin again with --local, which starts it"
     return StratusError(f"{failure.action}: {failure.error}", fix=fix)
+
+
+def _is_on_this_computer(url: str) -> bool:
+    try:
+        return ipaddress.ip_address(urlsplit(url).hostname or "").is_loopback
+    except ValueError:  # a name, or no URL
+        return False
 
 
 def _regions() -> list[str]:

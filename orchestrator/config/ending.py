@@ -14,7 +14,9 @@ NEEDED = {
 }
 """Section -> options. The group and the key pair are among them: a user's own ones must not be deleted."""
 
-EXPLANATION = "Ending VMs needs " + "; ".join(f"[{section}] {', '.join(names)}" for section, names in NEEDED.items())
+EXPLANATION = "Finding and ending VMs needs " + "; ".join(
+    f"[{section}] {', '.join(names)}" for section, names in NEEDED.items()
+)
 
 
 def needed_by_ending(document: ini.Document, problems: Iterable[Problem], known: Collection[ini.Key]) -> list[Problem]:

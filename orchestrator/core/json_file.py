@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,14 @@ def save(folder: Path, name: str, values: Mapping[str, Any], *, indent: int | No
     # In the same folder: a rename is atomic within one file system only.
     part = folder / f".{name}.part"
     text = json.dumps(values, indent=indent, sort_keys=indent is not None, default=str)
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, folder / name)
+    try:
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, folder / name)
+    except OSError:
+        # On a full disk, half of the file would keep it full.
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def load(folder: Path, name: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from decimal import Decimal
 from orchestrator.aws.capacity import offerings, quotas
 from orchestrator.aws.ec2 import instance_types, security_groups
 from orchestrator.aws.ingress.access import PortRange, ssh_access
+from orchestrator.aws.managed.resources import NO_MANAGED, ManagedSurvey
+from orchestrator.aws.managed.sweep import ManagedSweep
 from orchestrator.aws.pricing import price_table
 from orchestrator.aws.pricing.break_even import DAYS_PER_YEAR, HOURS_PER_DAY, BreakEven, OwnComputer, Rental, Use
 from orchestrator.aws.sagemaker import quotas as sagemaker_quotas
@@ -24,14 +26,15 @@ class Cost:
     """Cost of the cluster; None where a price is unknown.
 
     :param usd_per_hour: of everything that is billed now, disks of stopped instances included.
-    :param spent: so far, since the launch of the instances.
+    :param spent: so far, since the launch of the instances; managed resources are not included.
     :param max_cost_usd: from their launch to the automatic shutdown of those that are up; disks of stopped instances
         are billed beyond that.
     :param expires_at: automatic shutdown of the last of them; None if one has none.
     :param stopped_usd_per_hour: of the disks of stopped instances, which have no automatic shutdown.
     :param idle_minutes: minutes without use until those that are up shut down; 0 if one of them does not.
-    :param is_empty: True if there is no instance: nothing is billed.
+    :param has_instances: False if no instance is running or stopped.
     :param last_spent: cost of those that were terminated last, with their launches; None if it is not known here.
+    :param managed: what is billed besides instances.
     """
 
     usd_per_hour: Decimal | None
@@ -40,8 +43,14 @@ class Cost:
     expires_at: datetime | None
     stopped_usd_per_hour: Decimal | None = Decimal(0)
     idle_minutes: int = 0
-    is_empty: bool = False
+    has_instances: bool = True
     last_spent: Amount | None = None
+    managed: ManagedSurvey = NO_MANAGED
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is neither an instance nor a managed resource: nothing is billed."""
+        return not self.has_instances and self.managed == NO_MANAGED
 
     @property
     def spent_usd(self) -> Decimal | None:
@@ -67,22 +76,25 @@ class AccessReport:
 class AccountService:
     """The AWS account of one cluster."""
 
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory = inventory
+    def __init__(self, inventory: Inventory, managed: ManagedSweep) -> None:
+        self.inventory, self.managed = inventory, managed
         self.context = inventory.context
 
     def cost(self) -> Cost:
         """Return what the cluster costs per hour, has cost, and will cost at most."""
-        current = status.query(self.inventory)
+        current, managed = status.query(self.inventory), self.managed.survey()
+        # What could not be looked up may be billed: the price is unknown then.
+        besides = None if managed.problems else managed.usd_per_hour
         return Cost(
-            cost.total([current.usd_per_hour, current.stopped_usd_per_hour]),
+            cost.total([current.usd_per_hour, current.stopped_usd_per_hour, besides]),
             current.spent,
             current.max_cost_usd,
             current.expires_at,
             current.stopped_usd_per_hour,
             current.idle_minutes,
-            is_empty=not current.instances,
+            has_instances=bool(current.instances),
             last_spent=None if current.instances else self.context.launch_log.last_ended_cost(),
+            managed=managed,
         )
 
     def request_quota_increase(self, count: int | None = None) -> quotas.QuotaIncrease:

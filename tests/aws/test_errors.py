@@ -221,6 +221,14 @@ def test_no_connection_to_an_existing_region_is_a_network_error() -> None:
     assert "check the network" in text_of(error)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_no_connection_to_this_computer_is_an_embedded_cloud_that_does_not_run(host: str) -> None:
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url=f"http://{host}:4566/")
+
+    assert "the embedded cloud is not running at this address" in text_of(error)
+    assert "check the network" not in text_of(error)
+
+
 def every_botocore_error() -> list[type[Exception]]:
     classes = [member for _, member in inspect.getmembers(botocore.exceptions, inspect.isclass)]
     return [cls for cls in classes if issubclass(cls, botocore.exceptions.BotoCoreError)]

@@ -52,7 +52,7 @@ def test_a_mistake_in_another_setting_does_not_prevent_ending_vms(tmp_path: Path
 
 @pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
 def test_a_mistake_that_leaves_open_which_vms_are_meant_prevents_it(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="Ending VMs needs"):
+    with pytest.raises(ConfigError, match="Finding and ending VMs needs"):
         load(tmp_path, text)
 
 

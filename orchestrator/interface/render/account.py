@@ -12,6 +12,7 @@ from orchestrator.aws.sagemaker.quotas import SageMakerQuota, SageMakerQuotaIncr
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.render import units
+from orchestrator.interface.render.billed import managed
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
 from orchestrator.interface.render.styles import failures, line
 from orchestrator.interface.render.units import columns
@@ -23,16 +24,23 @@ def _(cost: Cost, now: datetime) -> Lines:
     if cost.is_empty:
         last = f" The VMs terminated last cost {units.amount(cost.last_spent)}." if cost.last_spent else ""
         return [f"  No VM of this cluster is running or stopped: nothing is billed.{last}"]
+    now_row = ["now", units.rate(cost.usd_per_hour)]
+    table = [now_row, *_instances(cost, now)] if cost.has_instances else [now_row]
+    besides = managed.listed(cost.managed, now)
+    if besides and cost.has_instances:
+        besides = ["  Besides VMs, whose cost is what was spent so far and at most:", *besides]
+    return [*columns(table), *besides, "  Data transfer is not included."]
+
+
+def _instances(cost: Cost, now: datetime) -> list[list[str]]:
     end = f", shuts down automatically {units.ends(cost.expires_at, now)}" if cost.expires_at else ""
     end += f", or after {cost.idle_minutes} min without use" if cost.idle_minutes else ""
     # Stopped VMs have no timer, so that there is no upper bound on the cost of their disks.
     disks = f", and {units.rate(cost.stopped_usd_per_hour)} for disks of stopped VMs until they are terminated"
-    table = [
-        ["now", units.rate(cost.usd_per_hour)],
+    return [
         ["so far", units.amount(cost.spent)],
         ["at most", units.usd(cost.max_cost_usd) + end + (disks if cost.stopped_usd_per_hour else "")],
     ]
-    return [*columns(table), "  Data transfer is not included."]
 
 
 @lines.register(ExtendReport)
@@ -146,6 +154,7 @@ def _(cost: Cost) -> Document:
         "usd_per_hour_stopped": document(cost.stopped_usd_per_hour),
         "usd_spent_range": document(cost.spent),
         "idle_minutes": cost.idle_minutes,
+        "managed": document(cost.managed),
     }
 
 

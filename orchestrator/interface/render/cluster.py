@@ -48,7 +48,9 @@ def _tunnel(tunnel: OpenTunnel) -> Sequence[str]:
 
 
 def _no_instances(status: ClusterStatus) -> Message:
-    return line(f"  0 VMs of cluster {status.cluster} in {status.region}.  Next: ", NextStep("LaunchInstances"))
+    none = f"  0 VMs of cluster {status.cluster} in {status.region}."
+    # With an endpoint, say, a launch is not what comes next.
+    return line(none) if status.managed.resources else line(none + "  Next: ", NextStep("LaunchInstances"))
 
 
 def cells(machine: InstanceStatus, at: datetime) -> Sequence[str]:

@@ -181,7 +181,7 @@ class IPythonShell:
 
     def _greet(self, poller: StatusPoller) -> None:
         from orchestrator.interface.render import cluster
-        from orchestrator.interface.render.billed import stopped
+        from orchestrator.interface.render.billed import managed, stopped
         from orchestrator.interface.render.styles import line
 
         console = self.workspace.console
@@ -191,6 +191,8 @@ class IPythonShell:
             console.print(line("  ", cluster.up(poller.status)))
             max_hours = self.workspace.settings(files=False).cluster.max_hours
             console.print_error(stopped.reminder(poller.status, max_hours))
+        if poller.status is not None:
+            console.print(managed.left(poller.status.managed))
         return self._show_unfinished_launches()
 
     def _show_unfinished_launches(self) -> None:

@@ -188,7 +188,8 @@ def _update(poller: StatusPoller, verb: Verb, answer: object) -> None:
         poller.accept(answer)
     elif verb.changes_cluster:
         poller.refresh(wait_s=_REFRESH_WAIT_S)
-    elif poller.age_s > _STALE_S:
+    # Jobs on SageMaker end by themselves, and endpoints a while after the request.
+    elif poller.age_s > _STALE_S or (poller.status is not None and poller.status.managed.resources):
         poller.refresh()
 
 

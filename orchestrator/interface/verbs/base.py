@@ -34,17 +34,25 @@ class VerbDocs:
 
 
 def parse_docs(docstring: str, parameters: Collection[str]) -> VerbDocs:
-    """Return the parts of a docstring: paragraphs, ``name  description`` lines, and ``Costs  ...``."""
+    """Return the parts of a docstring: paragraphs, ``name  description`` lines, and ``Costs  ...``.
+
+    A description goes on in the indented lines below it.
+    """
     summary, _, rest = docstring.partition("\n")
     # Two blanks after a name: prose has one.
     labels = re.compile(rf"({'|'.join([*map(re.escape, parameters), 'Costs'])}) {{2,}}(\S.*)")
     described: dict[str, str] = {}
     prose: list[str] = []
+    last = ""
     for text in rest.strip("\n").split("\n"):
         label = labels.fullmatch(text)
         if label:
-            described[label[1]] = label[2]
+            last = label[1]
+            described[last] = label[2]
+        elif last and text.startswith("  "):
+            described[last] += " " + text.strip()
         else:
+            last = ""
             prose.append(text)
     costs = described.pop("Costs", "")
     # Labels that were taken out leave blank lines behind.

@@ -157,6 +157,8 @@ def test_what_may_not_be_described_is_ended_by_its_name_in_the_journal_and_repor
     deploy(project)
     name = train(project)
     assert len(project.cloud.live_managed()) == 2
+    session = project.session()
+    assert session.account.cost().usd_per_hour == session.cluster.status().managed.usd_per_hour
     project.cloud.play(Scenario(7, (denied(UNSEEN),)))
 
     report = project.session().cluster.terminate()

@@ -83,7 +83,7 @@ KEYS: dict[type, str] = {
     "usd_spent_range idle_minutes",
     TerminateReport: "instances group key usd_spent unsure note foreign left untouched usd_spent_range elsewhere "
     "not_fetched started_in same_role unfinished_uploads managed",
-    ManagedSurvey: "resources problem",
+    ManagedSurvey: "resources usd_per_hour problem",
     ManagedResource: "kind name state type count usd_per_hour created ends kept detail",
     ManagedEndReport: "ends left kept",
     ManagedEnd: "resource error",
@@ -136,7 +136,7 @@ KEYS: dict[type, str] = {
     HostProcess: "pid run cpu memory command",
     CommandReport: "command hosts failed",
     CommandOutput: "host status lines seconds",
-    Cost: "usd_per_hour usd_spent usd_at_most expires usd_per_hour_stopped usd_spent_range idle_minutes",
+    Cost: "usd_per_hour usd_spent usd_at_most expires usd_per_hour_stopped usd_spent_range idle_minutes managed",
     ExtendReport: "hosts failed usd_at_most max_dollars",
     ExtendedHost: "name before expires capped",
     IdleShutdownReport: "minutes hosts failed",

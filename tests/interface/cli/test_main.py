@@ -136,7 +136,7 @@ def test_a_mistake_in_what_tells_which_vms_to_end_ends_none(launched: Stratus, p
 
     done = launched("terminate")
     assert done.returncode == 2
-    assert "1 mistake. Ending VMs needs [cluster] name, owner, owner_id; [aws] region, " in done.stderr
+    assert "1 mistake. Finding and ending VMs needs [cluster] name, owner, owner_id; [aws] region, " in done.stderr
     assert "launched" not in done.stderr
 
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from orchestrator.aws.capacity.offerings import Offering, Requirements
 from orchestrator.aws.capacity.quotas import QuotaIncrease, QuotaUsage, quota_for
+from orchestrator.aws.managed.resources import ManagedResource, ManagedSurvey
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
 from orchestrator.core.cost import NOTHING, UNKNOWN, Amount, exactly
 from orchestrator.core.errors import HostError
@@ -36,12 +37,23 @@ def test_a_cost_that_is_not_known_exactly_is_a_range_and_stopped_disks_have_no_u
 
 
 def test_without_vms_nothing_is_billed_and_the_last_cost_is_named() -> None:
-    nothing = Cost(Decimal(0), NOTHING, Decimal(0), None, is_empty=True)
+    nothing = Cost(Decimal(0), NOTHING, Decimal(0), None, has_instances=False)
 
     assert rendered(nothing) == ["  No VM of this cluster is running or stopped: nothing is billed."]
     assert rendered(replace(nothing, last_spent=exactly(Decimal("0.10"))))[0].endswith(
         " nothing is billed. The VMs terminated last cost $0.10."
     )
+
+
+def test_what_is_billed_besides_vms_is_in_the_cost_and_listed() -> None:
+    endpoint = ManagedResource("endpoint", "line", "InService", "ml.m5.large", 1, Decimal("0.115"))
+    only = Cost(Decimal("0.115"), NOTHING, Decimal(0), None, has_instances=False, managed=ManagedSurvey((endpoint,)))
+
+    assert rendered(only)[0] == "  now  $0.12/h"
+    assert rendered(only)[1].split() == ["endpoint", "line", "InService", "1", "x", "ml.m5.large", "$0.115/h"]
+    assert rendered(replace(only, has_instances=True))[3].startswith("  Besides VMs")
+    unknown = replace(only, usd_per_hour=None, managed=ManagedSurvey((), (("SageMaker", "no answer"),)))
+    assert rendered(unknown)[:2] == ["  now  price unknown", "  SageMaker was not looked up: no answer"]
 
 
 def test_a_cost_names_the_idle_shutdown() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from orchestrator.aws.ec2.state_changes import InstanceResult
+from orchestrator.aws.managed.resources import ManagedResource, ManagedSurvey
 from orchestrator.cluster.terminate import TerminateReport
 from orchestrator.core.cost import UNKNOWN, exactly
 from orchestrator.hosts.disk_room import DiskRoom, FullDisk
@@ -34,6 +35,15 @@ def test_a_disk_that_is_nearly_full_is_warned_of_with_what_to_do() -> None:
     warning = rendered(replace(shown, full_disks=(disk,)))[2]
     assert warning.startswith("  ml-0: /data was 93% full at ")
     assert warning.endswith(", 4.0 GB free: delete files there, or raise its size in [volumes] for the next launch")
+
+
+def test_a_status_of_an_endpoint_alone_does_not_propose_a_launch() -> None:
+    endpoint = ManagedResource("endpoint", "line", "InService", "ml.m5.large", 1, Decimal("0.115"))
+
+    lines = rendered(replace(status(), managed=ManagedSurvey((endpoint,))))
+
+    assert lines[0] == "  0 VMs of cluster ml in us-west-2."
+    assert lines[1].startswith("  endpoint  line")
 
 
 def test_vms_that_do_not_all_shut_down_are_pointed_out() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.aws.managed.resources import ManagedResource, ManagedSurvey
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep, add_advice
@@ -160,6 +162,11 @@ def test_verbs_keep_the_prompt_fresh(tmp_path: Path) -> None:
     assert requests == []
     verbs["Change"]()
     assert requests == [1]
+    # What ends by itself, such as a training job, is looked up after every verb.
+    verbs["Answer"](replace(up, managed=ManagedSurvey((ManagedResource("training job", "t", "InProgress"),))))
+    verbs["Answer"](1)
+    assert poller.refresh(wait_s=10.0)
+    assert len(requests) > 1
 
 
 def test_records_become_a_data_frame(tmp_path: Path) -> None:

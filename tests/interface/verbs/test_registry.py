@@ -131,6 +131,8 @@ def test_every_parameter_is_described_and_every_summary_fits_a_line_of_help(verb
     assert {parameter.name for parameter in verb.parameters} == set(verb.docs.parameters)
     assert len(verb.docs.summary) <= 54
     assert verb.examples
+    # A description that goes on in a second line is one description.
+    assert not [line for line in verb.docs.prose.splitlines() if line.startswith(" " * 5)]
 
 
 def test_every_type_of_a_parameter_can_be_checked() -> None:

@@ -58,7 +58,11 @@ def ended(report: ManagedEndReport) -> list[str]:
 
 @document.register(ManagedSurvey)
 def _(survey: ManagedSurvey) -> Document:
-    return {"resources": document(survey.resources), "problem": survey.problem}
+    return {
+        "resources": document(survey.resources),
+        "usd_per_hour": document(survey.usd_per_hour),
+        "problem": survey.problem,
+    }
 
 
 @document.register(ManagedEndReport)
