@@ -52,7 +52,7 @@ setup(
         "localcloud.hosts": ["system_faults/*"],
         "localcloud.hosts.docker": ["host_image/*"],
         "localcloud.hosts.process": ["bin/*", "faulty_bin/*"],
-        "localcloud.hosts.vm": ["rootfs/*"],
+        "localcloud.hosts.vm": ["*.sh", "rootfs/*"],
     },
     py_modules=["run_interface", "stratus"],
     entry_points={"console_scripts": ["stratus = run_interface:main"]},

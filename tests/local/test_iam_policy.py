@@ -53,6 +53,9 @@ ANYWHERE = {
         for kind in ("TrainingJobs", "HyperParameterTuningJobs", "TransformJobs", "Endpoints")
     },
     "scheduler:ListSchedules": "the same, for what ends its endpoints",
+    "ec2:DescribeVolumes": "the same, for volumes that are kept",
+    "elasticfilesystem:DescribeFileSystems": "the same, for file systems",
+    "fsx:DescribeFileSystems": "the same, for file systems",
 }
 """Actions that a user may be denied; each with its reason."""
 
