@@ -19,7 +19,7 @@ from orchestrator.config.settings import Settings, to_rows
 from orchestrator.core import cost, json_file
 from orchestrator.core.cost import Bill
 from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import join
+from orchestrator.core.next_step import NextStep, join
 from orchestrator.core.version import __version__
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
@@ -28,6 +28,9 @@ from orchestrator.jobs.records import waterfall
 from orchestrator.jobs.runs import RUN_ID, Run, TaskExit
 
 FILE = "record.json"
+MANAGED_KEYS = ("training_job", "tuning_job")
+"""Parts of the record of a run on SageMaker."""
+
 FETCHED_SHOWN = 3
 NOT_FETCHED = "not fetched"
 NOTHING_FETCHED = "it was not fetched before: its outputs and logs are deleted with the disks"
@@ -174,6 +177,7 @@ def _result_facts(record: RunRecord, bill: Bill, fetched_at: datetime) -> dict[s
         "versions": results.read_versions(record.folder),
         "image_digests": list(results.read_image_digests(record.folder)),
         "fetched": fetched_at.isoformat(timespec="seconds"),
+        "not_received": sorted(record.failed),
     }
 
 
@@ -253,6 +257,13 @@ def explain_missing(
     folders = _folders(runs_folder, id_suffix)
     facts = [json_file.load(folder, FILE) for folder in folders]
     latest = facts if id_suffix else facts[-1:]
+    if latest and any(key in latest[-1] for key in MANAGED_KEYS):
+        # Verbs on any run find it: this one needs the VMs of a run.
+        name = latest[-1].get("run", folders[-1].name)
+        verbs = join(", ", (NextStep(verb, str(name)) for verb in ("Logs", "Attach", "CancelJob", "FetchResults")))
+        return UsageError(f"{name} is a run on SageMaker: this is for runs on VMs", fix=verbs + " take it")
+    if id_suffix and not folders and not present:
+        return UsageError(f"no run {id_suffix}", fix=NextStep("Runs") + " lists them")
     message, fix = error.message, error.fix
     if latest and all(_is_terminated(record, settings, present) for record in latest):
         # A new VM, as the error proposes, would cost money and have nothing of the run.
@@ -263,6 +274,11 @@ def explain_missing(
     fetched = [folder for folder in folders if json_file.load(folder, FILE).get("fetched")][-FETCHED_SHOWN:]
     text = f"fetched before: {', '.join(f'{folder}/' for folder in fetched)}" if fetched else ""
     return UsageError(message, where=error.where, code=error.code, fix=join("\n  ", filter(None, [text, fix])))
+
+
+def is_managed(folder: Path) -> bool:
+    """Return True if the run of a folder was, by its record, one on SageMaker."""
+    return any(key in json_file.load(folder, FILE) for key in MANAGED_KEYS)
 
 
 def _folders(runs_folder: Path, id_suffix: str) -> list[Path]:
@@ -308,6 +324,8 @@ class PastRun:
     :param cost_usd: for the job's own time on its hosts; None if unknown.
     :param metrics: the job's own, empty without any.
     :param metrics_host: the host that wrote them, if others wrote their own.
+    :param is_fetched: True if its results were fetched; a run may be known to have ended without that.
+    :param is_partial: True if not all of them were received.
     """
 
     run_id: str
@@ -320,6 +338,8 @@ class PastRun:
     folder: Path
     metrics: Mapping[str, Any] = field(default_factory=dict)
     metrics_host: str = ""
+    is_fetched: bool = False
+    is_partial: bool = False
 
 
 def past_runs(runs_folder: Path) -> list[PastRun]:
@@ -345,6 +365,8 @@ def _past_run(folder: Path) -> PastRun:
         folder=folder,
         metrics=metrics.values,
         metrics_host=metrics.host,
+        is_fetched=bool(facts.get("fetched")),
+        is_partial=bool(facts.get("not_received")),
     )
 
 

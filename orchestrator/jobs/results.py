@@ -56,14 +56,15 @@ def fetch_budget(
     :param find_free_bytes: returns the free bytes of the disk that a folder is on.
     """
     advice = f"[job] max_fetch_gib = {max_gib:g}, max_fetch_files = {max_files}"
-    max_bytes = int(max_gib * (1 << 30))
+    max_bytes, disk_full = int(max_gib * (1 << 30)), ""
     parents = (runs_folder, *runs_folder.resolve().parents)
     free_bytes = find_free_bytes(next(path for path in parents if path.exists()))
     if free_bytes - RESERVED_BYTES < max_bytes:
         # A disk that is filled to the last byte stops every program on this computer.
         max_bytes = max(0, free_bytes - RESERVED_BYTES)
+        disk_full = "the disk of this computer is full: not all results were written"
         advice = f"free some space: {free_bytes >> 20} MiB are free here, and {RESERVED_BYTES >> 20} MiB stay free"
-    return UnpackBudget(max_bytes, max_files, advice)
+    return UnpackBudget(max_bytes, max_files, advice, disk_full=disk_full)
 
 
 LEFT_OUT_SHOWN = 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from orchestrator.aws.sagemaker.roles import RoleDocuments, RoleScope
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.errors import UsageError
 
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 ROLE = "role"
 """Kind of the journal entries about roles."""
 
@@ -91,5 +94,9 @@ class RoleService:
 
 def _check_urls(inputs: Sequence[str]) -> None:
     for url in inputs:
-        if not url.startswith("s3://") or not url.removeprefix("s3://").partition("/")[0]:
+        bucket = url.removeprefix("s3://").partition("/")[0]
+        if not url.startswith("s3://") or not bucket:
             raise UsageError(f"{url!r} is not data on S3", fix="write s3://bucket/prefix/")
+        if not _BUCKET.fullmatch(bucket):
+            problem = f"{bucket} is not a name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"
+            raise UsageError(problem, where=url)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from orchestrator.core.errors import UsageError
+from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.managed.runs import ManagedRuns
 from orchestrator.jobs.record import RunRecord
 from orchestrator.jobs.runner import CancelReport
@@ -55,6 +56,15 @@ class RunService:
             if full_id := managed.find(run_id):
                 return managed, full_id
         return None
+
+    def check_on_vms(self, run_id: str) -> None:
+        """Check that a run is not one of a managed service, for what only VMs have.
+
+        :raises UsageError: it is.
+        """
+        if match := self._find(run_id):
+            fix = NextStep("Logs", match[1]) + "  shows its lines, " + NextStep("FetchResults", match[1]) + " its files"
+            raise UsageError(f"{match[1]} is a run on SageMaker: this is for runs on VMs", fix=fix)
 
     def follow(self, run_id: str, *, on_line: OnLine, on_hosts: OnHosts) -> RunResult:
         """Pass on a run's output from its beginning as it comes, until it ends.

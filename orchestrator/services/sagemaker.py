@@ -65,6 +65,7 @@ class TrainingPlan:
     :param price_source: where the price is from.
     :param max_cost_usd: until its limit of time; None if the price is unknown.
     :param creates_bucket: True if its bucket does not exist yet.
+    :param own_hyperparameters: name -> value, of the job itself.
     """
 
     run_id: str
@@ -77,6 +78,7 @@ class TrainingPlan:
     price_source: str
     bucket: str
     creates_bucket: bool
+    own_hyperparameters: Mapping[str, str]
 
     @property
     def max_cost_usd(self) -> Decimal | None:
@@ -116,7 +118,8 @@ class SageMakerService:
         :raises StratusError: the job cannot run there.
         """
         settings = self.context.settings.sagemaker
-        job = self._job(choices)
+        own_job = self.load_job(choices.job)
+        job = _with_values(own_job, choices.hyperparameters)
         count = choices.count or settings.training_instances
         if count > MAX_INSTANCES:
             raise UsageError(f"count = {count}: at most {MAX_INSTANCES}", where="TrainOnSageMaker")
@@ -179,6 +182,7 @@ class SageMakerService:
             price.source if price else "",
             bucket,
             creates_bucket=problem == NO_BUCKET,
+            own_hyperparameters=own_job.training.hyperparameters,
         )
 
     @property
@@ -186,15 +190,8 @@ class SageMakerService:
         return f"stratus/{self.context.cluster_id.cluster}"
 
     def _tags(self, run_id: str) -> list[Mapping[str, str]]:
-        return [*({"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags), _run_tag(run_id)]
-
-    def _job(self, choices: TrainingChoices) -> JobSpec:
-        job = self.load_job(choices.job)
-        for name, value in choices.hyperparameters.items():
-            if problem := managed_options.hyperparameter_problem(name, value):
-                raise UsageError(f"{name} = {value!r} {problem}", where="hyperparameters")
-        values = {**job.training.hyperparameters, **choices.hyperparameters}
-        return replace(job, training=replace(job.training, hyperparameters=values))
+        own = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags]
+        return [*own, {"Key": "stratus:run", "Value": run_id}]
 
     def _layout(self, job: JobSpec, count: int) -> JobPlan:
         now, contained = self.context.clock.now(), training_code.in_container(job)
@@ -390,8 +387,12 @@ def _shared_channel(job: JobSpec, item: DataItem, name: str, records: Mapping[st
     return Channel(name, "", folder=shared_folders.folder(records[identifier], directory))
 
 
-def _run_tag(run_id: str) -> Mapping[str, str]:
-    return {"Key": "stratus:run", "Value": run_id}
+def _with_values(job: JobSpec, chosen: Mapping[str, str]) -> JobSpec:
+    for name, value in chosen.items():
+        if problem := managed_options.hyperparameter_problem(name, value):
+            raise UsageError(f"{name} = {value!r} {problem}", where="hyperparameters")
+    values = {**job.training.hyperparameters, **chosen}
+    return replace(job, training=replace(job.training, hyperparameters=values))
 
 
 def _listed(names: str) -> list[str]:

@@ -33,6 +33,10 @@ class WaterfallService:
         if recorded:
             return recorded[-1]
         if run_id:
+            if runs and record.is_managed(runs[-1].folder):
+                name = runs[-1].run_id
+                fix = NextStep("FetchResults", name) + "  shows the seconds of each of its phases"
+                raise UsageError(f"{name} is a run on SageMaker: a waterfall is of runs on VMs", fix=fix)
             reason = "was started from another computer, or by an earlier version" if runs else "no such run here"
             raise UsageError(f"{run_id}: {reason}", fix=NextStep("History") + "  lists the runs of this computer")
         launch = waterfall.of_launch(self._launch())

@@ -54,6 +54,7 @@ class UnpackBudget:
     :param advice: where the limits are set.
     :param shared: taken from once these are spent.
     :param on_bytes: called with the number of bytes before they are written.
+    :param disk_full: what is told once the bytes are spent, if this computer's disk limits them; empty if not.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class UnpackBudget:
         advice: Text = "",
         shared: UnpackBudget | None = None,
         on_bytes: Callable[[int], object] = lambda count: None,
+        disk_full: str = "",
     ) -> None:
         self._on_bytes = on_bytes
         self.max_bytes, self.max_files, self.advice = max_bytes, max_files, advice
-        self._shared = shared
+        self._shared, self.disk_full = shared, disk_full
         self._bytes = self._files = 0
         # Hosts are fetched from at the same time.
         self._lock = threading.Lock()
@@ -78,7 +80,7 @@ class UnpackBudget:
         """
         if count < 2:
             return [self] * count
-        shared = UnpackBudget(self.max_bytes // 2, self.max_files // 2, self.advice)
+        shared = UnpackBudget(self.max_bytes // 2, self.max_files // 2, self.advice, disk_full=self.disk_full)
         part_bytes, part_files = self.max_bytes // 2 // count, self.max_files // 2 // count
         return [UnpackBudget(part_bytes, part_files, self.advice, shared) for _ in range(count)]
 
@@ -107,7 +109,8 @@ class UnpackBudget:
                 return
         if self._shared is None:
             gib = self.max_bytes / (1 << 30)
-            raise LimitReached(f"stopped at {gib:.3g} GiB, the limit of a fetch", fix=self.advice)
+            problem = self.disk_full or f"stopped at {gib:.3g} GiB, the limit of a fetch"
+            raise LimitReached(problem, fix=self.advice)
         self._shared.take_bytes(count)
 
 

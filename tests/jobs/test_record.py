@@ -193,6 +193,7 @@ def test_a_fetched_run_has_its_results_beside_what_it_was_started_with(tmp_path:
         "versions": {"numpy": "2.1"},
         "image_digests": ["sha256:1", "sha256:2"],
         "fetched": "2026-11-20T14:12:03+00:00",
+        "not_received": ["ml-1"],
     }
 
 
@@ -307,7 +308,7 @@ def explained(folder: Path, id_suffix: str, present: Sequence[str] = (), setting
 
 def test_a_run_that_this_computer_does_not_know_has_the_error_as_it_is(tmp_path: Path) -> None:
     write_record(tmp_path, OLD)
-    error = explained(tmp_path, "nothing")
+    error = explained(tmp_path, "nothing", ["i-9"])
 
     assert (error.message, error.where, error.code, str(error.fix)) == (
         "no run 'nothing' here",
@@ -315,6 +316,31 @@ def test_a_run_that_this_computer_does_not_know_has_the_error_as_it_is(tmp_path:
         "c",
         "launch a VM",
     )
+
+
+def test_without_any_vm_an_unknown_run_is_no_reason_to_launch_one(tmp_path: Path) -> None:
+    write_record(tmp_path, OLD)
+    error = explained(tmp_path, "nope")
+
+    assert (error.message, str(error.fix)) == ("no run nope", "Runs() lists them")
+
+
+@pytest.mark.parametrize(("id_suffix", "present"), [("abc", ()), ("abc", ("i-1",)), ("", ())])
+def test_a_run_on_sagemaker_is_named_as_such(tmp_path: Path, id_suffix: str, present: Sequence[str]) -> None:
+    write_record(tmp_path, OLD)
+    write_record(tmp_path, NEW, run=NEW, tuning_job={"name": "x"})
+    error = explained(tmp_path, id_suffix, present)
+
+    assert error.message == f"{NEW} is a run on SageMaker: this is for runs on VMs"
+    assert f'Logs("{NEW}")' in str(error.fix)
+
+
+def test_results_that_were_not_all_received_are_listed_as_such(tmp_path: Path) -> None:
+    write_record(tmp_path, NEW, run=NEW, state="done", fetched="2026", not_received=["algo-1"])
+
+    (past,) = past_runs(tmp_path)
+    assert (past.is_fetched, past.is_partial) == (True, True)
+    assert "done, partly fetched" in rendered(past)[0]
 
 
 def test_a_run_on_terminated_vms_was_fetched_or_is_gone(tmp_path: Path) -> None:

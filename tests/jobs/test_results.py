@@ -223,6 +223,9 @@ def test_a_fetch_leaves_room_on_the_disk(tmp_path: Path, free_bytes: int, max_by
     budget = results.fetch_budget(tmp_path / "new/runs", 1.5, 7, folders.__getitem__)
 
     assert (budget.max_bytes, budget.max_files, budget.advice) == (max_bytes, 7, advice)
+    if "free some space" in advice:
+        with pytest.raises(LimitReached, match="the disk of this computer is full: not all results were written"):
+            budget.split(2)[0].take_bytes(max_bytes + 1)
     assert results.fetch_budget(tmp_path, 2**-30, 7).max_bytes == 1
 
 

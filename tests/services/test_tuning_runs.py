@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from localcloud.sagemaker.training.record import TrainingJob
+from orchestrator.core.errors import UsageError
+from orchestrator.interface.render.sagemaker import training, tuning
 from orchestrator.interface.render.units import usd
 from orchestrator.services.managed.tuning import TuningChoices, planned_values
 from orchestrator.services.sagemaker import TrainingChoices
@@ -129,3 +131,55 @@ def test_a_training_run_is_billed_by_instances_and_names_no_disks(project: Simul
 
     cost = next(line for line in rendered(record) if "cost" in line)
     assert cost.endswith(f"({count} instance{'s' * (count > 1)} x 60.0 s)")
+
+
+def plan_text(project: SimulatedProject, choices: TuningChoices) -> str:
+    """Return the plan of a tuning job as it is shown."""
+    with project.session() as session:
+        session.roles.create(session.roles.plan())
+        values = planned_values(choices.ranges)
+        definition = session.sagemaker.plan(TrainingChoices(project.folder / "job", hyperparameters=values))
+        return "\n".join(map(str, tuning.plan_lines(session.tuning.plan(definition, choices))))
+
+
+def test_a_range_is_of_decimals_where_the_jobs_own_value_is_one(project: SimulatedProject) -> None:
+    text = plan_text(project, TuningChoices("slope=1:5 epochs=1:9", "minimize loss", jobs=2))
+
+    assert "slope 1 to 5 (decimals)   epochs 1 to 9 (integers)" in text
+    assert "2 jobs, 2 at a time" in text
+
+
+def test_a_misspelled_hyperparameter_is_refused_with_the_call_that_is_meant(project: SimulatedProject) -> None:
+    with pytest.raises(UsageError, match="Did you mean slope") as caught:
+        plan_text(project, TuningChoices("slpe=1:5:log epochs=3,4", "minimize loss"))
+
+    assert 'ranges="slope=1:5:log epochs=3,4"' in str(caught.value.fix)
+
+
+def test_the_plan_of_a_training_job_shows_its_command_with_the_hyperparameters(project: SimulatedProject) -> None:
+    with project.session() as session:
+        session.roles.create(session.roles.plan())
+        choices = TrainingChoices(project.folder / "job", hyperparameters={"epochs": "7"})
+        text = "\n".join(map(str, training.plan_lines(session.sagemaker.plan(choices))))
+
+    assert "Runs   python work.py --slope 2.0 --epochs 7" in text
+
+
+def test_the_lines_of_one_training_job_are_found_by_its_number(project: SimulatedProject) -> None:
+    with project.session() as session:
+        run_id = start(project, session)
+        session.tuning_runs.watch(run_id, lambda _: None)
+        lines = {host: list(session.runs.logs(run_id, host=host)) for host in ("1", "001")}
+        with pytest.raises(UsageError, match="has no training job 009") as caught:
+            list(session.runs.logs(run_id, host="9"))
+        with pytest.raises(UsageError, match="is a run on SageMaker: this is for runs on VMs"):
+            session.jobs.dashboard(run_id[-3:])
+        with pytest.raises(UsageError, match="is a run on SageMaker: a waterfall is of runs on VMs"):
+            session.waterfalls.waterfall(run_id)
+        with pytest.raises(UsageError, match=r"^no run nope") as unknown:
+            session.runs.fetch("nope")
+
+    assert lines["1"] == lines["001"]
+    assert [name for name, _ in lines["1"]] == ["001"]
+    assert str(caught.value.fix) == "its training jobs: 001, 002, 003, 004"
+    assert str(unknown.value.fix) == "Runs() lists them"

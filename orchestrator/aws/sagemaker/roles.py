@@ -183,7 +183,9 @@ def documents(name: str, scope: RoleScope) -> RoleDocuments:
 def inputs_of(permissions: Document) -> list[str]:
     """Return the data that permissions allow to be read besides the project's own: ``s3://bucket/prefix``."""
     statements = [item for item in permissions.get("Statement", ()) if str(item.get("Sid", "")).startswith(_READ)]
-    return [f"s3://{item['Resource'].partition(':::')[2].removesuffix('*')}" for item in statements]
+    resources = [[item["Resource"]] if isinstance(item["Resource"], str) else item["Resource"] for item in statements]
+    # Of two, the first is the name itself, the second what is below it.
+    return [f"s3://{first.partition(':::')[2].removesuffix('*')}" for first, *_ in resources]
 
 
 def pass_role_statement(arn: str) -> Document:
@@ -218,9 +220,12 @@ def _storage(scope: RoleScope) -> list[Document]:
     for number, url in enumerate(scope.inputs):
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
         other = f"arn:{scope.partition}:s3:::{bucket}"
-        condition = {"StringLike": {"s3:prefix": [f"{prefix}*"]}}
+        # A pattern is a beginning of text: x* would allow xyz/ as well.
+        patterns = [f"{prefix}*"] if prefix.endswith("/") or not prefix else [prefix, f"{prefix}/*"]
+        condition = {"StringLike": {"s3:prefix": patterns}}
+        readable = [f"{other}/{pattern}" for pattern in patterns]
         statements += [
-            _allow(f"{_READ}{number}", "s3:GetObject", f"{other}/{prefix}*"),
+            _allow(f"{_READ}{number}", "s3:GetObject", readable if len(readable) > 1 else readable[0]),
             _allow(f"ListInput{number}", "s3:ListBucket", other, condition),
         ]
     return statements
@@ -256,6 +261,6 @@ def _iam(clients: Clients) -> Any:
     return clients.service("iam", attempts=_ATTEMPTS)
 
 
-def _allow(sid: str, action: str | list[str], resource: str, condition: Document | None = None) -> Document:
+def _allow(sid: str, action: str | list[str], resource: str | list[str], condition: Document | None = None) -> Document:
     statement = {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}
     return {**statement, "Condition": condition} if condition else statement

@@ -46,6 +46,9 @@ def check_instance_type(clients: Clients, instance_type: str, use: Use) -> None:
 
     :raises UsageError: it does not; the fix names the nearest type.
     """
+    if instance_type in ("local", "local_gpu"):
+        fix = "stratus --local  opens the shell on the embedded cloud: no account, no cost"
+        raise UsageError(f"{instance_type} is a type of SageMaker's SDK; here a whole cloud is local", fix=fix)
     known = _known_types(clients, use)
     if (successor := _successor(instance_type, known)) != "":
         raise UsageError(f"{instance_type} is retired: {successor} is its nearest successor", fix=f"use {successor}")

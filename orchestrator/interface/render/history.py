@@ -37,7 +37,7 @@ def _past_run(run: PastRun, now: datetime) -> Sequence[str]:
     cost = "" if run.cost_usd is None else units.usd(run.cost_usd)
     return [
         run.run_id,
-        state(run.state),
+        state(run.state) + (", partly fetched" if run.is_partial else ""),
         run.job,
         began,
         took,

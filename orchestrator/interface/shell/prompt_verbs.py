@@ -116,7 +116,7 @@ class PromptVerb:
             # Before the call: a TypeError from within would be a bug, this one is a typing mistake.
             bound = self.__signature__.bind(*args, **options)
         except TypeError as error:
-            fix = sdk_names.instead_of_unexpected(str(error)) or f"{self.__name__}?  explains it"
+            fix = sdk_names.instead_of_unexpected(str(error), options) or f"{self.__name__}?  explains it"
             raise UsageError(f"{self.call}: {error}", fix=fix) from None
         argument_types.check(self.verb, bound)
         answer: object = None

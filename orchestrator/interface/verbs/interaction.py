@@ -172,13 +172,15 @@ def raise_if_failed(failed: Mapping[str, Exception], message: str, *, fix: Text 
         raise StratusError(text, fix=fix)
 
 
-def check_vm_count(count: int | None) -> int | None:
+def check_vm_count(count: int | None, name: str = "n", what: str = "VMs") -> int | None:
     """Return a number of VMs.
 
+    :param name: of the argument.
+    :param what: what it is a number of.
     :raises UsageError: it is none.
     """
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise UsageError(f"n = {count!r} is not a number of VMs: a whole number, 1 or more")
+        raise UsageError(f"{name} = {count!r} is not a number of {what}: a whole number, 1 or more")
     return count
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,7 @@ LARGE_BYTES, MANY_FILES = 256 << 20, 20_000
 """A larger upload is confirmed: minutes on most lines, and copied for every run."""
 
 NAMES_SHOWN = 3
+RUN_SINGLE = partial(NextStep, "RunSingleVMComputing")
 ACTIONS = ("init", "show")
 
 Action = Annotated[str, VerbParameter(metavar="{init,show}", positional=True, choices=ACTIONS)]
@@ -54,24 +56,28 @@ def confirm_upload(workspace: Workspace, source: JobSource | None, *, ask: bool 
         raise UsageError("Nothing was uploaded.", fix=fix)
 
 
-def own_script_step() -> Message:
-    """Return the way to run a script without a job.ini, with one of the present folder if its name tells which."""
-    scripts = [path.name for path in sorted(Path().glob("*.py"))]
-    usual = [name for name in scripts if name in ("train.py", "main.py")][-1:]
-    (name, *_) = usual or (scripts if len(scripts) == 1 else ["your_script.py"])
-    return NextStep("RunSingleVMComputing", name) + " runs a script of your own, without the job of the config file"
+def own_script_step(again: Callable[[str], NextStep] = RUN_SINGLE) -> Message:
+    """Return the way to run a script without a job.ini, with one of the present folder if its name tells which.
+
+    :param again: returns the verb as it was typed, with a script.
+    """
+    from orchestrator.jobs.scripts import find as scripts
+
+    name = scripts.usual_script(Path()) or "your_script.py"
+    return again(name) + " runs a script of your own, without the job of the config file"
 
 
 @contextmanager
-def offering_own_script(job: str) -> Iterator[None]:
+def offering_own_script(job: str, again: Callable[[str], NextStep] = RUN_SINGLE) -> Iterator[None]:
     """Name the way to run a script if the job of the config file has mistakes: in a fresh one it is the example.
 
     :param job: as it was named; empty for the one of the config file.
+    :param again: returns the verb as it was typed, with a script.
     """
     try:
         yield
     except ConfigError as error:
-        error.fix = error.fix or ("" if job else own_script_step())
+        error.fix = error.fix or ("" if job else own_script_step(again))
         raise
 
 

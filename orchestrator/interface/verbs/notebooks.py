@@ -190,7 +190,10 @@ def tensorboard(workspace: Workspace, logs: Logs = "", *, run: RunOption = "", h
         raise UsageError(f"{run!r}: not the id of a run", fix=NextStep("Runs") + "  lists them")
     again = NextStep("TensorBoard", logs)
     with interruptible(workspace, "The VM continues without this computer.", again + "  opens it"):
-        page = workspace.session().tensorboard.open(logs, host, run)
+        session = workspace.session()
+        if run:
+            session.runs.check_on_vms(run)
+        page = session.tensorboard.open(logs, host, run)
     # The tunnel outlives this verb, but not the session.
     workspace.close_later(page.close)
     return show(workspace, page)
@@ -218,7 +221,7 @@ def screen(workspace: Workspace, run: RunId = "", *, host: HostName = "") -> Non
     printer = LogPrinter(workspace.console, with_host=not host)
     print_line = printer.listener()
     try:
-        for name, text in workspace.session().jobs.logs(run, host=host, follow=True):
+        for name, text in workspace.session().runs.logs(run, host=host, follow=True):
             print_line(name, text)
     except KeyboardInterrupt:
         printer.pause()

@@ -73,9 +73,18 @@ class VerbParameter:
 
 def vm_count(text: str) -> int:
     """Return a number of VMs of the command line."""
+    return _count(text, "VMs")
+
+
+def instance_count(text: str) -> int:
+    """Return a number of instances of the command line."""
+    return _count(text, "instances")
+
+
+def _count(text: str, what: str) -> int:
     # isdecimal first: int() accepts "1_0", " 2" and "+3" as well.
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of VMs: a whole number, 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}: a whole number, 1 or more")
     return int(text)
 
 

@@ -84,7 +84,7 @@ def read(reader: SettingsReader) -> TrainingSpec:
 def hyperparameter_problem(name: str, value: str) -> str:
     """Return why a hyper-parameter cannot be an option of a command; empty if it can."""
     if not _NAME.fullmatch(name):
-        return f"{name!r} is not a name: letters, digits and _ . -, and a letter first"
+        return "needs a name of letters, digits and _ . -, with a letter first"
     if not _VALUE.fullmatch(value):
         return f"is not a value of 1 to {MAX_VALUE_CHARS} letters, digits and _ . , : / = + @ % -"
     return ""

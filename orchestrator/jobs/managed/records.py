@@ -9,10 +9,10 @@ from typing import Any
 
 from orchestrator.core import json_file
 from orchestrator.core.errors import UsageError
-from orchestrator.jobs.record import FILE
+from orchestrator.jobs.record import FILE, MANAGED_KEYS
 from orchestrator.jobs.runs import RUN_ID
 
-KEY, TUNING_KEY = "training_job", "tuning_job"
+KEY, TUNING_KEY = MANAGED_KEYS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
-from orchestrator.core.next_step import NextStep
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.jobs.scripts.script_job import ScriptJob
 
 INTERPRETERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".jl": "julia"}
@@ -26,7 +26,10 @@ RUN_NOTEBOOK = 'python "$STRATUS_FOLDER/bin/run_notebook.py"'
 PROGRAMS = ("python", "bash", "sh", "Rscript", "julia", "torchrun", "accelerate", "deepspeed", "make")
 """Programs that a command may begin with; anything else is taken for a misspelled script."""
 
+_ON_VMS = ("RunSingleVMComputing", "RunMultiVMComputing", "RunExperiment", "InstallDeps")
 SHOWN = 3
+MAIN_SCRIPTS = ("main.py", "train.py")
+_CALLED = re.compile(r"predict|serve|inference|setup|conftest|test_.*|_.*")
 
 Again: TypeAlias = Callable[[str], NextStep]
 RUN_SINGLE = partial(NextStep, "RunSingleVMComputing")
@@ -89,10 +92,25 @@ def _words(text: str) -> list[str]:
 def _folder(path: Path, again: Again) -> Path:
     """Return a job's folder; one with scripts alone is none."""
     if not (path / "job.ini").is_file():
-        scripts = sorted(path.glob("*.py"))
-        fix = again(str(scripts[0])) + "  takes a script in it" if scripts else ""
-        raise UsageError("a folder without a job.ini", where=str(path), fix=fix)
+        names = [script.name for script in own_scripts(path)]
+        usual = usual_script(path)
+        fix = again(str(path / usual)) + "  takes a script in it" if usual else ""
+        listed = f"name one of its scripts: {', '.join(names[:SHOWN])}{' ...' if len(names) > SHOWN else ''}"
+        raise UsageError("a folder without a job.ini", where=str(path), fix=fix or (listed if names else ""))
     return path
+
+
+def own_scripts(folder: Path) -> list[Path]:
+    """Return the scripts of a folder that a run may begin with: not those that Stratus, Python or pytest call."""
+    return [path for path in sorted(folder.glob("*.py")) if not _CALLED.fullmatch(path.stem)]
+
+
+def usual_script(folder: Path) -> str:
+    """Return the name of a folder's main script, or of its only one; empty if its names do not tell."""
+    names = [path.name for path in own_scripts(folder)]
+    usual = [name for name in names if name in MAIN_SCRIPTS]
+    # Alphabetically train.py comes last.
+    return usual[-1] if usual else names[0] if len(names) == 1 else ""
 
 
 def _split(text: str) -> tuple[Path | None, str]:
@@ -136,18 +154,18 @@ def _command(text: str, again: Again) -> ScriptJob:
     program = arguments.pop(0)
     # python3.11, too.
     if re.sub(r"[0-9.]+$", "", program) not in PROGRAMS:
-        raise _missing(program, text)
+        raise _missing(program, text, again)
     script = next((word for word in arguments if not word.startswith("-")), "")
     if Path(script).suffix in INTERPRETERS and "-m" not in arguments and "-c" not in arguments:
         if not _exists(Path(script)):
-            raise _missing(script, text)
+            raise _missing(script, text, again)
         if not Path(script).resolve().is_relative_to(Path.cwd()):
             fix = again(script) + " uploads its own folder"
             raise UsageError("a command uploads the present folder, and this script is outside", where=script, fix=fix)
     return ScriptJob(text, Path(), text)
 
 
-def _missing(name: str, text: str) -> UsageError:
+def _missing(name: str, text: str, again: Again) -> UsageError:
     """Return the error for a script that does not exist, with what it may have been."""
     folder = _local(name).parent
     entries = sorted(folder.iterdir()) if _exists(folder) and folder.is_dir() else []
@@ -160,8 +178,14 @@ def _missing(name: str, text: str) -> UsageError:
     shown = f"{', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}"
     advice = f" Did you mean {near}?" if near else f" In {folder.resolve()}: {shown}." if known else ""
     where = "here" if folder == Path() else f"in {folder}"
-    fix = NextStep("RunCommand", text) + "  runs any command on every VM" if " " in text else ""
-    return UsageError(f"{Path(name).name}: no such script or job {where}.{advice}", fix=fix)
+    return UsageError(f"{Path(name).name}: no such script or job {where}.{advice}", fix=_instead(text, near, again))
+
+
+def _instead(text: str, near: str, again: Again) -> Text:
+    """Return what to type instead: RunCommand is for VMs, and no help to a user of another verb."""
+    if " " in text and again(text).verb in _ON_VMS:
+        return NextStep("RunCommand", text) + "  runs any command on every VM"
+    return again(near) if near and again(text).verb not in _ON_VMS else ""
 
 
 def _check_paths(folder: Path, arguments: str) -> None:

@@ -90,7 +90,7 @@ class RunModels:
         )
 
     def _past_run(self, run: str) -> record.PastRun:
-        fetched = [past for past in record.past_runs(self.runs_folder) if past.state != record.NOT_FETCHED]
+        fetched = [past for past in record.past_runs(self.runs_folder) if past.is_fetched]
         matching = [past for past in fetched if past.run_id.endswith(run)]
         if run and len(matching) > 1:
             ids = ", ".join(past.run_id for past in matching)

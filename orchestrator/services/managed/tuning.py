@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.sagemaker import quotas, requests, roles, tuning, tuning_request
 from orchestrator.aws.sagemaker.training_request import TrainingRequest
-from orchestrator.aws.sagemaker.tuning_request import TuningRequest
+from orchestrator.aws.sagemaker.tuning_request import Again, TuningRange, TuningRequest, example
 from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
@@ -35,6 +35,8 @@ class Definition(Protocol):
     @property
     def price_source(self) -> str: ...  # noqa: D102
     @property
+    def own_hyperparameters(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
     def max_cost_usd(self) -> Decimal | None: ...  # noqa: D102
 
 
@@ -47,14 +49,17 @@ class TuningChoices:
 
     :param ranges: as :func:`orchestrator.aws.sagemaker.tuning_request.read_ranges` reads them.
     :param objective: ``minimize loss``.
-    :param jobs: number of training jobs; 0 for all combinations of a grid.
+    :param jobs: number of training jobs; 0 for all combinations of a grid, None for as many as usual.
+    :param parallel: of them at the same time; None for as many as usual.
+    :param again: returns the verb as it was typed, with other arguments.
     """
 
     ranges: str | Mapping[str, object]
     objective: str
-    jobs: int
-    parallel: int
+    jobs: int | None = None
+    parallel: int | None = None
     strategy: str = "Bayesian"
+    again: Again = example
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,18 @@ class TuningPlan:
     max_cost_usd: Decimal | None
 
 
-def planned_values(ranges: str | Mapping[str, object]) -> dict[str, str]:
+def planned_values(ranges: str | Mapping[str, object], again: Again = example) -> dict[str, str]:
     """Return a value of each hyper-parameter that is tuned; the training job is planned with them.
 
+    :param again: returns the verb as it was typed, with other arguments.
     :raises UsageError: one is no range.
     """
-    return tuning_request.first_values(tuning_request.read_ranges(ranges))
+    return tuning_request.first_values(tuning_request.read_ranges(ranges, again))
+
+
+def _like_own(item: TuningRange, own: Mapping[str, str]) -> TuningRange:
+    """Return a range of decimals if the job's own value is one: 1:5 for 2.0 is not of whole numbers."""
+    return replace(item, is_decimal=tuning_request.is_decimal(own.get(item.name, "")))
 
 
 class TuningService:
@@ -98,16 +109,20 @@ class TuningService:
         :raises UsageError: a rule of SageMaker is broken.
         :raises CloudRefused: the quota is smaller than what runs at the same time.
         """
-        goal, metric = tuning_request.read_objective(choices.objective)
+        again = choices.again
+        goal, metric = tuning_request.read_objective(choices.objective, again)
         name = tuning.job_name(self.context.cluster_id, definition.run_id)
         training_job = definition.request
-        ranges = tuning_request.read_ranges(choices.ranges)
-        request = TuningRequest(
-            name, training_job, ranges, metric, goal, choices.jobs, choices.parallel, choices.strategy
-        )
-        request.check()
+        own = definition.own_hyperparameters
+        ranges = [_like_own(item, own) for item in tuning_request.read_ranges(choices.ranges, again)]
+        jobs = (0 if choices.strategy == "Grid" else tuning_request.JOBS) if choices.jobs is None else choices.jobs
+        request = TuningRequest(name, training_job, ranges, metric, goal, jobs, 0, choices.strategy)
+        usual = min(tuning_request.PARALLEL, request.count)
+        request = replace(request, parallel=usual if choices.parallel is None else choices.parallel)
+        request.check(again)
         requests.check(self.clients, "CreateHyperParameterTuningJob", request.as_dict())
-        count = training_job.count * choices.parallel
+        tuning_request.check_names(ranges, own, again)
+        count = training_job.count * request.parallel
         quota = quotas.query(
             self.clients, training_job.instance_type, count, Use.TRAINING, spot=bool(training_job.max_wait_s)
         )

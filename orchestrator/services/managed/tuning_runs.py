@@ -291,9 +291,22 @@ class TuningRuns:
         outcome = self._outcome(item, job, self._trials(item))
         return self.best.fetch(run_id, Whole(_state(item, job), outcome.bill))
 
+    def _check_trial(self, item: TuningRecord, host: str) -> None:
+        children = tuning.children(self.clients, item.name)
+        numbers = [child.name.removeprefix(f"{item.name}-").partition("-")[0] for child in children]
+        if host.partition("/")[0] not in numbers:
+            fix = f"its training jobs: {', '.join(numbers) or 'none yet'}"
+            raise UsageError(f"{item.run_id} has no training job {host}", fix=fix)
+
     def logs(self, run_id: str, *, host: str, follow: bool) -> Iterator[tuple[str, str]]:
         """Yield (training job, line): its number, and its container if it has several; see `ManagedRuns.logs`."""
         item, job = self._locate(run_id)
+        if host.partition("/")[0].isdecimal():
+            # 1 is job 001.
+            number, separator, container = host.partition("/")
+            host = f"{int(number):03d}{separator}{container}"
+        if host and not follow:
+            self._check_trial(item, host)
         reader = LogReader(self.clients, TRAINING_GROUP, f"{item.name}-")
         for _ in self.clock.attempts(WATCH_TIMEOUT_S if follow else 0.0, POLL):
             has_ended = job.has_ended

@@ -124,3 +124,36 @@ def test_a_folder_without_a_job_is_answered_with_the_verb_that_was_typed() -> No
         find("sub", partial(NextStep, "RunMultiVMComputing"))
 
     assert 'RunMultiVMComputing("sub/eval.py")' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "advice"),
+    [
+        (("train.py", "predict.py"), 'TrainOnSageMaker("mine/train.py")  takes a script in it'),
+        (("fit.py", "predict.py", "setup.py"), 'TrainOnSageMaker("mine/fit.py")  takes a script in it'),
+        (("a.py", "b.py", "predict.py"), "name one of its scripts: a.py, b.py"),
+        (("predict.py",), ""),
+    ],
+)
+def test_of_a_folder_without_a_job_file_the_script_that_trains_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...], advice: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in names:
+        (tmp_path / "mine" / name).touch()
+
+    with pytest.raises(UsageError, match=r"a folder without a job\.ini") as caught:
+        find("mine", partial(NextStep, "TrainOnSageMaker"))
+
+    assert str(caught.value.fix) == advice
+
+
+def test_advice_about_a_missing_script_names_the_verb_that_was_typed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as on_vms:
+        find("no such")
+    with pytest.raises(UsageError) as on_sagemaker:
+        find("no such", partial(NextStep, "TrainOnSageMaker"))
+
+    assert 'RunCommand("no such")' in str(on_vms.value)
+    assert "RunCommand" not in str(on_sagemaker.value)

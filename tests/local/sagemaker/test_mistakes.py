@@ -16,15 +16,15 @@ from orchestrator.interface.workspace import Workspace
 from tests.support.simulated_project import SimulatedProject
 
 COMMANDS = "[job]\nsingle = python work.py\nmulti = python work.py\n"
-JOB = f"{COMMANDS}[hyperparameters]\nepochs = 3\n[metrics]\nloss = loss=(.*)\n"
+JOB = f"{COMMANDS}[hyperparameters]\nepochs = 3\nlr = 0.1\n[metrics]\nloss = loss=(.*)\n"
 MANY = {f"name{number}": number for number in range(101)}
 MINIMIZE = {"objective": "minimize loss"}
 GRID = {"ranges": "lr=1,2", **MINIMIZE}
 
 TRAINING: dict[str, tuple[dict[str, Any], str]] = {
-    "count-0": ({"count": 0}, "0 is not a number of VMs"),
-    "count-text": ({"count": "two"}, "'two' is not a number of VMs"),
-    "count-fraction": ({"count": 2.5}, "2.5 is not a number of VMs"),
+    "count-0": ({"count": 0}, "count = 0 is not a number of instances"),
+    "count-text": ({"count": "two"}, "'two' is not a number of instances"),
+    "count-fraction": ({"count": 2.5}, "2.5 is not a number of instances"),
     "count-huge": ({"count": 100_000}, "count = 100000: at most 1000"),
     "count-quota": ({"count": 30}, "is 20, 30 needed"),
     "type-retired": ({"instance_type": "ml.p3.2xlarge"}, "ml.p3.2xlarge is retired: "),
@@ -32,10 +32,15 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     "type-unknown": ({"instance_type": "ml.m5.xlarg"}, "ml.m5.xlarg is not an instance type for training"),
     "type-number": ({"instance_type": 5}, "instance_type = 5 is not a text"),
     "values-list": ({"hyperparameters": [1]}, r"hyperparameters = \[1\] is not a dictionary"),
-    "values-name": ({"hyperparameters": {"a b": 1}}, "'a b' is not a name"),
+    "values-text": ({"hyperparameters": "epochs"}, "hyperparameters = 'epochs': write epochs=2,lr=0.1"),
+    "values-json": ({"hyperparameters": "{epochs: 2}"}, "hyperparameters is not JSON: "),
+    "values-none": ({"hyperparameters": {"epochs": None}}, "epochs = None is neither a text, a number nor True or"),
+    "values-nested": ({"hyperparameters": '{"epochs": [2]}'}, r"epochs = \[2\] is neither a text, a number nor"),
+    "type-local": ({"instance_type": "local"}, "local is a type of SageMaker's SDK"),
+    "values-name": ({"hyperparameters": {"a b": 1}}, "a b = '1' needs a name of letters"),
     "values-blank": ({"hyperparameters": {"lr": "x y"}}, "lr = 'x y' is not a value"),
     "values-long": ({"hyperparameters": {"lr": "x" * 300}}, "is not a value of 1 to 256"),
-    "values-many": ({"hyperparameters": MANY}, "HyperParameters has 102 entries, and AWS takes at most 100"),
+    "values-many": ({"hyperparameters": MANY}, "HyperParameters has 103 entries, and AWS takes at most 100"),
     "spot-text": ({"spot": "yes"}, "spot = 'yes' is neither True nor False"),
     "v1-count": ({"train_instance_count": 2}, "train_instance_count of SageMaker's SDK is here: count=2"),
     "v2-role": ({"role": "x"}, r"role of SageMaker's SDK is here: \[sagemaker\] role"),
@@ -59,9 +64,12 @@ TUNING: dict[str, tuple[dict[str, Any], str]] = {
     "jobs-text": ({**GRID, "jobs": "x"}, "jobs = 'x' is not a whole number"),
     "jobs-negative": ({**GRID, "jobs": -1}, "jobs = -1"),
     "parallel-0": ({**GRID, "parallel": 0}, "MaxParallelTrainingJobs = 0: takes at least 1"),
+    "parallel-more": ({**GRID, "jobs": 2, "parallel": 4}, "parallel = 4 is more than jobs = 2"),
+    "ranges-name": ({"ranges": "epoch=1:9", **MINIMIZE}, "epoch is not in .* of job.ini. Did you mean epochs"),
+    "ranges-other-name": ({"ranges": "width=1:4", **MINIMIZE}, "width is not .* job.ini. It has epochs, lr"),
     "strategy-number": ({**GRID, "strategy": 3}, "strategy = 3 is not a text"),
     "strategy-unknown": ({**GRID, "strategy": "Anneal"}, "strategy = Anneal is none of Bayesian"),
-    "v2-jobs": ({**GRID, "max_jobs": 3}, "max_jobs of SageMaker's SDK is here: jobs=20"),
+    "v2-jobs": ({**GRID, "max_jobs": 3}, "max_jobs of SageMaker's SDK is here: jobs=3"),
     "v2-ranges": ({"hyperparameter_ranges": {}}, "hyperparameter_ranges of SageMaker's SDK is here: ranges="),
 }
 

@@ -47,6 +47,19 @@ def test_a_role_is_planned_created_and_extended_by_further_data(simulate: Simula
     assert all(entry.outcome for entry in entries)
 
 
+def test_data_of_a_role_is_what_its_url_names_and_no_longer_name(simulate: Simulate) -> None:
+    project = simulate()
+    with project.session() as session:
+        with pytest.raises(UsageError, match="My_Bucket is not a name of a bucket"):
+            session.roles.plan(["s3://My_Bucket/x"])
+        created = session.roles.create(session.roles.plan(["s3://data/x"]))
+        assert session.roles.plan(["s3://data/x"]).is_current
+
+    assert created.role is not None
+    (statement,) = [item for item in created.role.permissions["Statement"] if item["Sid"] == "ReadInput0"]
+    assert statement["Resource"] == ["arn:aws:s3:::data/x", "arn:aws:s3:::data/x/*"]
+
+
 def test_a_role_of_the_settings_is_never_changed(simulate: Simulate) -> None:
     project = simulate()
     iam = project.cloud.session().client("iam")

@@ -35,6 +35,7 @@ JOB = """single = python work.py
 [hyperparameters]
 epochs = 3
 lr = 9
+batch = 1
 [metrics]
 loss = loss=([0-9.]+)
 """

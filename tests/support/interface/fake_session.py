@@ -330,6 +330,13 @@ class FakeWaterfalls:
         return Waterfall(run_id or RUN, "cloud_retrieval", (HostPhases("ml-0", {"pending": 2.0, "job": 61.0}),))
 
 
+class FakeRuns(FakeJobs):
+    """Runs, all of them on VMs."""
+
+    def check_on_vms(self, run_id: str) -> None:
+        self.state.require_run(run_id)
+
+
 class FakeTuningRuns:
     """No run is a tuning job."""
 
@@ -344,7 +351,7 @@ class FakeSession:
     def __init__(self, settings: Any, *, home: Path, runs: Path, on_event: EventHandler = ignore_event) -> None:
         state = FakeState(settings, home, runs, on_event)
         self.cluster = FakeCluster(state)
-        self.jobs = self.runs = FakeJobs(state)
+        self.jobs = self.runs = FakeRuns(state)
         self.tuning_runs = FakeTuningRuns()
         self.hosts = FakeHosts(state)
         self.notebooks = FakeNotebooks(state)

@@ -38,7 +38,8 @@ def _allowed(permissions: Mapping[str, Any]) -> Iterator[Any]:
     for number, statement in enumerate(permissions["Statement"]):
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         condition = "".join(f" if {key} is {' or '.join(_listed(values))}" for key, values in _conditions(statement))
-        text = f"{' '.join(actions)} on {statement['Resource']}{condition}"
+        resources = [named] if isinstance(named := statement["Resource"], str) else named
+        text = f"{' '.join(actions)} on {' '.join(resources)}{condition}"
         yield line(_heading("" if number else "May"), text)
 
 

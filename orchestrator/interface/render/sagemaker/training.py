@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Lines
 from orchestrator.interface.render.styles import Styled, line
+from orchestrator.jobs.managed import options as managed_options
 from orchestrator.services.sagemaker import TrainingPlan
 
 
@@ -16,10 +17,22 @@ def plan_lines(plan: TrainingPlan) -> Lines:
     bucket = f"{plan.bucket}{' (will be created)' if plan.creates_bucket else ''}"
     return [
         line(_heading("Train"), f"{plan.job.name} on {request.count} x {request.instance_type}{market}{data}"),
+        line(_heading("Runs"), _command(plan)),
         line(_heading("Image"), request.image),
         line(_heading("Role"), f"{request.role_arn.rpartition('/')[2]}   bucket {bucket}"),
         *_price(plan),
     ]
+
+
+def _command(plan: TrainingPlan) -> str:
+    """Return the job's command with its hyper-parameters."""
+    options = plan.job.options
+    command = (options.multi if plan.layout.multi else options.single) or options.single or options.multi
+    variable, values = managed_options.VARIABLE, managed_options.as_options(plan.request.hyperparameters)
+    for name in (f"${{{variable}}}", f"${variable}"):
+        if name in command:
+            return command.replace(name, values)
+    return " ".join(filter(None, [command, values]))
 
 
 def _heading(word: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from orchestrator.aws.sagemaker.tuning_request import TuningRange
 from orchestrator.core.next_step import Text
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines, rows
@@ -17,9 +18,7 @@ def plan_lines(plan: TuningPlan) -> Lines:
     """Return what a tuning job is, and its price."""
     request, definition = plan.request, plan.definition
     training = request.training
-    ranges = "   ".join(
-        f"{item.name} {', '.join(item.values) if item.values else ' to '.join(item.bounds)}" for item in request.ranges
-    )
+    ranges = "   ".join(f"{item.name} {_values(item)}" for item in request.ranges)
     most = units.usd(plan.max_cost_usd) if plan.max_cost_usd is not None else units.UNKNOWN
     return [
         line(
@@ -32,6 +31,15 @@ def plan_lines(plan: TuningPlan) -> Lines:
         line(_heading("Price"), f"{units.rate(definition.usd_per_hour)} for each job"),
         line("         at most ", Styled(most, "money"), " if every job runs to its limit of time"),
     ]
+
+
+def _values(item: TuningRange) -> str:
+    """Return ``adam, sgd``, ``1 to 4 (integers)`` or ``0.001 to 0.1 (decimals, log)``."""
+    if item.values:
+        return ", ".join(item.values)
+    kind = "integers" if item.kind == "Integer" else "decimals"
+    scaling = "" if item.scaling == "Auto" else f", {item.scaling.lower()}"
+    return f"{' to '.join(item.bounds)} ({kind}{scaling})"
 
 
 def _heading(word: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from orchestrator.core.next_step import NextStep, Text
 
@@ -18,8 +20,7 @@ _DATA = "data in job.ini: s3://bucket/prefix -> name"
 
 #: Argument of an estimator, tuner, model or predictor -> its place here.
 INSTEAD: dict[str, Text] = {
-    **dict.fromkeys(("train_instance_count", "instance_count"), _COUNT),
-    "initial_instance_count": _COUNT,
+    **dict.fromkeys(("train_instance_count", "instance_count", "initial_instance_count"), _COUNT),
     "train_instance_type": _TYPE,
     **dict.fromkeys(("train_volume_size", "volume_size", "volume_size_in_gb"), "[sagemaker] volume_gib"),
     **dict.fromkeys(("train_max_run", "max_run", "max_runtime_in_seconds"), _LIMIT),
@@ -49,15 +50,42 @@ INSTEAD: dict[str, Text] = {
 }
 
 
-def instead_of(names: Iterable[str]) -> Text:
-    """Return what takes the place of the first name that SageMaker's SDK has; empty if it has none of them."""
-    for name in names:
-        plain = name.lstrip("-").partition("=")[0].replace("-", "_")
+#: Argument whose value is taken as it is -> ours.
+_RENAMED = {
+    **dict.fromkeys(("train_instance_count", "instance_count", "initial_instance_count"), "count"),
+    "train_instance_type": "instance_type",
+    "max_jobs": "jobs",
+    "max_parallel_jobs": "parallel",
+}
+
+
+def instead_of(words: Sequence[str]) -> Text:
+    """Return what takes the place of the first argument of SageMaker's SDK on a command line; empty without one.
+
+    :param words: ``--max-jobs 3``, ``--max-jobs=3``.
+    """
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, _, value = word.lstrip("-").partition("=")
+        plain, value = name.replace("-", "_"), value or ("" if following.startswith("-") else following)
+        if plain in _RENAMED and value:
+            return _here(plain) + f"--{_RENAMED[plain].replace('_', '-')} {shlex.quote(value)}"
         if plain in INSTEAD:
-            return f"{plain} of SageMaker's SDK is here: " + INSTEAD[plain]
+            return _here(plain) + INSTEAD[plain]
     return ""
 
 
-def instead_of_unexpected(message: str) -> Text:
-    """Return the same for a name in Python's message about an unexpected argument."""
-    return instead_of(re.findall(r"unexpected keyword argument '(\w+)'", message))
+def instead_of_unexpected(message: str, options: Mapping[str, object] = MappingProxyType({})) -> Text:
+    """Return the same for a name in Python's message about an unexpected argument.
+
+    :param options: name -> value of the call.
+    """
+    for name in re.findall(r"unexpected keyword argument '(\w+)'", message):
+        if name in _RENAMED and isinstance(options.get(name), str | int):
+            return _here(name) + f"{_RENAMED[name]}={options[name]!r}"
+        if name in INSTEAD:
+            return _here(name) + INSTEAD[name]
+    return ""
+
+
+def _here(name: str) -> str:
+    return f"{name} of SageMaker's SDK is here: "

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.follow import LogPrinter
 from orchestrator.interface.verbs.interaction import Confirmation, check_vm_count, confirm, interruptible, show
 from orchestrator.interface.verbs.job_files import confirm_upload, offering_own_script
 from orchestrator.interface.verbs.jobs import FETCH, outcome_exit_code, run_progress, watch
-from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParameter, vm_count
+from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParameter, instance_count
+from orchestrator.interface.verbs.sagemaker import hyperparameter_values
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 GROUP = VerbGroup("SageMaker")
 
-Instances = Annotated[int | None, VerbParameter(metavar="N", parse=vm_count)]
+Instances = Annotated[int | None, VerbParameter(metavar="N", parse=instance_count)]
 InstanceType = Annotated[str, VerbParameter(metavar="TYPE")]
-Hyperparameters = Annotated[Mapping[str, object] | None, VerbParameter(prompt_only=True)]
+Hyperparameters = Annotated[Mapping[str, object] | str | None, VerbParameter(metavar="NAME=VALUE,...")]
 
 
 @GROUP.verb(
@@ -59,7 +59,8 @@ def train(
     instance_type    their type, such as ml.m5.xlarge (default: [sagemaker] training_instance_type).
     spot             on spot instances, which cost less and may be interrupted.
     detach           start it and return at once.
-    hyperparameters  options that are added to the job's command: {"epochs": 3} adds --epochs 3.
+    hyperparameters  options that are added to the job's command: epochs=3,lr=0.1 adds --epochs 3 --lr 0.1; also as a
+                     dictionary, {"epochs": 3, "lr": 0.1}.
     yes              do not ask for confirmation.
 
     Costs  the price shown, from the start of its instances to its end.
@@ -68,15 +69,18 @@ def train(
     from orchestrator.jobs.scripts import find as scripts
     from orchestrator.services.sagemaker import TrainingChoices
 
-    source = scripts.find(job, partial(NextStep, "TrainOnSageMaker"))
-    values = _texts(hyperparameters)
-    choices = TrainingChoices(source, check_vm_count(count), instance_type, True if spot else None, values)
+    trains = partial(NextStep, "TrainOnSageMaker")
+    source = scripts.find(job, trains)
+    values = hyperparameter_values.read(hyperparameters, again=trains)
+    instances = check_vm_count(count, "count", "instances")
+    choices = TrainingChoices(source, instances, instance_type, True if spot else None, values)
     session = workspace.session()
-    with offering_own_script(job):
+    with offering_own_script(job, trains):
         plan = session.sagemaker.plan(choices)
     workspace.console.print(training.plan_lines(plan))
     confirm_upload(workspace, source, ask=False)
-    again = _again(job, count=count, instance_type=instance_type, spot=spot)
+    typed = hyperparameter_values.as_text(values)
+    again = _again(job, count=count, instance_type=instance_type, spot=spot, hyperparameters=typed)
     confirm(workspace, Confirmation("Train?", again, "Nothing was started."), yes=yes)
     afterwards = "It may have started.", NextStep("Runs") + "  lists all runs"
     with interruptible(workspace, *afterwards):
@@ -89,13 +93,6 @@ def train(
         return handle
     printer = LogPrinter(workspace.console, progress=run_progress(workspace))
     return watch(workspace, handle.run_id, printer, handle)
-
-
-def _texts(hyperparameters: object) -> dict[str, str]:
-    if not isinstance(hyperparameters or {}, Mapping):
-        fix = NextStep("TrainOnSageMaker", hyperparameters={"epochs": 3})
-        raise UsageError(f"hyperparameters = {hyperparameters!r} is not a dictionary", fix=fix)
-    return {str(name): str(value) for name, value in dict(hyperparameters or {}).items()}  # type: ignore[call-overload]
 
 
 def _again(job: str, **options: Any) -> NextStep:

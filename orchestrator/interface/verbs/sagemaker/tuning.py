@@ -18,7 +18,7 @@ from orchestrator.interface.verbs.interaction import (
     interruptible,
     show,
 )
-from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParameter, WholeNumber, vm_count
+from orchestrator.interface.verbs.parameters import Consent, JobName, VerbParameter, instance_count, whole_number
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
@@ -29,7 +29,8 @@ GROUP = VerbGroup("SageMaker: tuning")
 Ranges = Annotated[str | Mapping[str, object], VerbParameter(metavar="RANGES")]
 Objective = Annotated[str, VerbParameter(metavar="TEXT")]
 Strategy = Annotated[str, VerbParameter(metavar="NAME")]
-Count = Annotated[int | None, VerbParameter(metavar="N", parse=vm_count)]
+Count = Annotated[int | None, VerbParameter(metavar="N", parse=instance_count)]
+Jobs = Annotated[int | None, VerbParameter(metavar="N", parse=whole_number)]
 InstanceType = Annotated[str, VerbParameter(metavar="TYPE")]
 
 EXAMPLE = NextStep("Tune", "examples/first", ranges="lr=0.001:0.1:log batch=16,32", objective="minimize loss")
@@ -53,8 +54,8 @@ def tune(
     *,
     ranges: Ranges = "",
     objective: Objective = "",
-    jobs: WholeNumber = 20,
-    parallel: WholeNumber = 4,
+    jobs: Jobs = None,
+    parallel: Jobs = None,
     strategy: Strategy = "Bayesian",
     count: Count = None,
     instance_type: InstanceType = "",
@@ -71,8 +72,8 @@ def tune(
     ranges         "lr=0.001:0.1:log layers=1:4 optimizer=adam,sgd": bounds or values of each hyper-parameter; at the
                    prompt also {"lr": (0.001, 0.1, "log"), "layers": (1, 4), "optimizer": ["adam", "sgd"]}.
     objective      "minimize loss" or "maximize accuracy": a metric of [metrics] in job.ini.
-    jobs           how many training jobs; 0 for all combinations of a grid.
-    parallel       how many of them at the same time.
+    jobs           how many training jobs (default: 20; of a grid, all combinations).
+    parallel       how many of them at the same time (default: 4, or jobs if that is less).
     strategy       Bayesian, Random, Grid (values only), or Hyperband (the job prints the objective after each epoch,
                    and has epochs among its hyper-parameters).
     count          instances of each training job (default: [sagemaker] training_instances).
@@ -82,6 +83,7 @@ def tune(
 
     Costs  the sum of its training jobs; the most that it can be is shown.
     """
+    from orchestrator.aws.sagemaker.tuning_request import OBJECTIVE, RANGES
     from orchestrator.interface.render.sagemaker import tuning
     from orchestrator.jobs.scripts import find as scripts
     from orchestrator.services.managed.tuning import TuningChoices, planned_values
@@ -89,16 +91,21 @@ def tune(
 
     session = workspace.session()
     source = scripts.find(job, partial(NextStep, "Tune"))
+    options = {"jobs": jobs, "parallel": parallel, "strategy": strategy if strategy != "Bayesian" else None}
+    options |= {"count": count, "instance_type": instance_type or None, "spot": spot or None}
+    chosen = {name: value for name, value in options.items() if value is not None}
+
+    def again(**changed: object) -> NextStep:
+        named = {"ranges": ranges or RANGES, "objective": objective or OBJECTIVE}
+        return NextStep("Tune", *([job] if job else []), **{**named, **chosen, **changed})
+
+    values, instances = planned_values(ranges, again), check_vm_count(count, "count", "instances")
     definition = session.sagemaker.plan(
-        TrainingChoices(source, check_vm_count(count), instance_type, True if spot else None, planned_values(ranges))
+        TrainingChoices(source, instances, instance_type, True if spot else None, values)
     )
-    plan = session.tuning.plan(definition, TuningChoices(ranges, objective, jobs, parallel, strategy))
+    plan = session.tuning.plan(definition, TuningChoices(ranges, objective, jobs, parallel, strategy, again))
     workspace.console.print(tuning.plan_lines(plan))
-    chosen = {"jobs": (jobs, 20), "parallel": (parallel, 4), "strategy": (strategy, "Bayesian"), "count": (count, None)}
-    chosen |= {"instance_type": (instance_type, ""), "spot": (spot, False)}
-    options = {name: value for name, (value, default) in chosen.items() if value != default}
-    again = NextStep("Tune", *([job] if job else []), ranges=ranges, objective=objective, **options, yes=True)
-    confirm(workspace, Confirmation("Tune?", again, "Nothing was started."), yes=yes)
+    confirm(workspace, Confirmation("Tune?", again(yes=True), "Nothing was started."), yes=yes)
     with interruptible(workspace, "It may have started.", NextStep("Runs") + "  lists all runs"):
         run_id = session.tuning.start(plan)
     workspace.console.print(tuning.started(plan))
