@@ -128,11 +128,11 @@ class Session:
             self.inventory,
             context.ssh,
             context.known_hosts,
-            lambda: context.folder,
+            context.recent_hosts,
             lambda: context.clients.changes,
             in_threads=not context.runtime.sequential,
         )
-        parts = (context.ssh, context.home / "ssh", self.tunnels, recent, self._install_logs, context.on_event)
+        parts = (context.ssh, context.home / "ssh", lambda: self.tunnels, recent, self._install_logs, context.on_event)
         return HostService(self.inventory, *parts)
 
     @CreatedOnce

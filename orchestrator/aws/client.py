@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache as cached
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator.aws import answers, error_codes, errors, request_rules
-from orchestrator.aws.service_models import ServiceModels
+from orchestrator.aws.service_models import OPERATIONS, ServiceModels
+from orchestrator.core.created_once import CreatedOnce
 
 if TYPE_CHECKING:
     import botocore.session
@@ -58,21 +59,34 @@ class AwsSession(Protocol):
 class CoreSession:
     """A session of botocore as boto3 would show it; boto3 itself is imported with the first client of S3 only.
 
-    Its transfer manager takes half of boto3's import, and only uploads of files to S3 need it.
+    Its transfer manager takes half of boto3's import, and only uploads of files to S3 need it. botocore, too, is
+    imported on first use: connections over SSH are opened before.
+
+    :param create: returns the session, or raises a StratusError.
     """
 
-    def __init__(self, core: botocore.session.Session) -> None:
-        self._core = core
-        self.events = core.get_component("event_emitter")
-        self.events.register("creating-client-class.s3", _add_transfers)
+    def __init__(self, create: Callable[[], botocore.session.Session]) -> None:
+        self._create = create
+
+    @CreatedOnce
+    def core(self) -> botocore.session.Session:
+        """The session of botocore."""
+        core = self._create()
+        core.get_component("event_emitter").register("creating-client-class.s3", _add_transfers)
+        return core
+
+    @property
+    def events(self) -> BaseEventHooks:
+        """Hooks of all clients."""
+        return self.core.get_component("event_emitter")  # type: ignore[no-any-return]
 
     def client(self, service_name: str, **options: Any) -> Any:
         """Return a new client."""
-        return self._core.create_client(service_name, **options)
+        return self.core.create_client(service_name, **options)
 
     def get_credentials(self) -> Credentials | None:
         """Return the credentials of the default chain, or those that were set; None if there are none."""
-        return self._core.get_credentials()
+        return self.core.get_credentials()
 
 
 def _add_transfers(class_attributes: dict[str, Any], **_: Any) -> None:
@@ -188,6 +202,8 @@ class Clients:
         """Return the results of independent read-only calls made at the same time; the first error is raised."""
         if self.sequential:
             return [call() for call in calls]
+        from concurrent.futures import ThreadPoolExecutor
+
         # Threads, not asyncio: botocore's calls block.
         with ThreadPoolExecutor(max_workers=len(calls)) as pool:
             futures = [pool.submit(call) for call in calls]
@@ -227,7 +243,17 @@ class Clients:
             # Version 4 also for presigned URLs: S3 takes no other for buckets made since 2020.
             signature_version=UNSIGNED if unsigned else "s3v4" if service == "s3" else None,
         )
-        client = self.session.client(service, region_name=region, endpoint_url=self.endpoint_url or None, config=config)
+        options: dict[str, Any] = {
+            "region_name": region,
+            "endpoint_url": self.endpoint_url or None,
+            "config": config,
+        }
+        client = self.session.client(service, **options)
+        if service in OPERATIONS:
+            # With its version named, the description has all operations.
+            options["api_version"] = client.meta.service_model.api_version
+            create_whole = cached(partial(self.session.client, service, **options))
+            client.meta.events.register(f"getattr.{service}", partial(_other_operation, create_whole))
         answers.check_client(client)
         client.meta.events.register("before-call", self._count_change)
         client.meta.events.register("after-call", errors.note_service)
@@ -236,6 +262,12 @@ class Clients:
         if self.sequential and attempts > 1:
             _retry_by(self.clock, client, attempts)
         return client
+
+
+def _other_operation(create_whole: Callable[[], Any], event_name: str, **_: Any) -> Any:
+    """Return an operation that Stratus itself does not call, of a client that has all."""
+    name = event_name.rpartition(".")[2]
+    return None if name.startswith("_") else getattr(create_whole(), name)
 
 
 def _retry_by(clock: Clock, client: Any, attempts: int) -> None:
@@ -267,9 +299,17 @@ def create_clients(aws: settings.AwsSettings, clock: Clock, cache: Path | None =
     Credentials come from boto3's default chain (profile, SSO, environment, instance role); ``access_key`` and
     ``secret_key`` of an old config file are used only if that chain finds none.
 
+    With the first use, a UsageError is raised if the profile does not exist, or its configuration is invalid.
+
     :param cache: folder for short copies of botocore's descriptions of services; None reads its own.
-    :raises UsageError: the profile does not exist, or its configuration is invalid.
     """
+    create = partial(_configured_session, aws, cache)
+    return Clients(
+        CoreSession(create), region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url
+    )
+
+
+def _configured_session(aws: settings.AwsSettings, cache: Path | None) -> botocore.session.Session:
     with errors.translate_errors("reading the AWS configuration", profile=aws.profile):
         session = _botocore_session(aws.profile, aws.region, cache)
         key, secret = aws.legacy_access_key, aws.legacy_secret_key
@@ -277,9 +317,7 @@ def create_clients(aws: settings.AwsSettings, clock: Clock, cache: Path | None =
         if key and secret and session.get_credentials() is None:
             session = _botocore_session(aws.profile, aws.region, cache)
             session.set_credentials(key.reveal(), secret.reveal())
-    return Clients(
-        CoreSession(session), region=aws.region, clock=clock, profile=aws.profile, endpoint_url=aws.endpoint_url
-    )
+    return session
 
 
 def _botocore_session(profile: str, region: str, cache: Path | None) -> botocore.session.Session:
@@ -320,4 +358,5 @@ def _loader(data_path: str | None, cache: Path | None) -> Loader | ServiceModels
 
     loader = create_loader(data_path)
     # Descriptions of the user's own may change at any time.
-    return ServiceModels(loader, cache) if cache and not data_path else loader
+    is_own = data_path or Path(loader.CUSTOMER_DATA_PATH).is_dir()
+    return ServiceModels(loader, cache) if cache and not is_own else loader

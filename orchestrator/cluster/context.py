@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from orchestrator.aws import parallel as aws_parallel
 from orchestrator.aws.ec2 import key_pairs
 from orchestrator.aws.ec2.ownership import Ownership
 from orchestrator.aws.launch import launch_log
-from orchestrator.aws.pricing import price_list
-from orchestrator.aws.sagemaker.prices import SageMakerPrices
 from orchestrator.core import file_lock
 from orchestrator.core.clock import Clock
 from orchestrator.core.events import EventHandler
@@ -24,6 +23,8 @@ from orchestrator.hosts import host_keys, parallel
 from orchestrator.ssh import SshClient
 
 if TYPE_CHECKING:
+    from orchestrator.aws.pricing import price_list
+    from orchestrator.aws.sagemaker.prices import SageMakerPrices
     from orchestrator.config.settings import Settings, SshSettings
 
 
@@ -116,6 +117,8 @@ class ClusterContext:
     @cached_property
     def prices(self) -> price_list.PriceList:
         """The prices known to this computer."""
+        from orchestrator.aws.pricing import price_list
+
         return price_list.PriceList(
             self.clients,
             self.home / "prices.json",
@@ -126,6 +129,8 @@ class ClusterContext:
     @cached_property
     def managed_prices(self) -> SageMakerPrices:
         """The prices of SageMaker's instances known to this computer."""
+        from orchestrator.aws.sagemaker.prices import SageMakerPrices
+
         return SageMakerPrices(self.prices, self.settings.aws.region)
 
     @cached_property
@@ -143,6 +148,14 @@ class ClusterContext:
     def folder(self) -> Path:
         """The cluster's own folder on this computer: timings, logs of installs."""
         return self.home / "clusters" / f"{self.cluster_id.resource_name}-{self.cluster_id.region}"
+
+    @property
+    def recent_hosts(self) -> Path:
+        """File of the hosts that the last command went to; its name does not depend on a call."""
+        aws, cluster = self.settings.aws, self.settings.cluster
+        values = (cluster.name, cluster.owner, cluster.owner_id, aws.region, aws.profile, aws.endpoint_url)
+        name = f"{cluster.name}-{aws.region}-{sha256(repr(values).encode()).hexdigest()[:8]}.json"
+        return self.home / "recent-hosts" / name
 
     def lock(self, cluster_id: aws_identity.ClusterId | None = None) -> file_lock.Lock:
         """Hold the cluster's lock: one process of this computer launches into it, or terminates it, at a time.

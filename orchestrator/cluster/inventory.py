@@ -13,9 +13,8 @@ from orchestrator.aws.ec2 import host_names, instance_tags, key_pairs
 from orchestrator.aws.ec2 import instances as ec2_instances
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.context import ClusterContext
-from orchestrator.cluster.disks.mounting import HostDisks
-from orchestrator.cluster.meter import Meter
 from orchestrator.core import cost
+from orchestrator.core.created_once import CreatedOnce
 from orchestrator.core.errors import StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
@@ -24,6 +23,8 @@ from orchestrator.hosts.host_keys import HostKeyRotation
 from orchestrator.ssh.via import proxy_command
 
 if TYPE_CHECKING:
+    from orchestrator.cluster.disks.mounting import HostDisks
+    from orchestrator.cluster.meter import Meter
     from orchestrator.ssh import CommandResult
 
 
@@ -102,9 +103,7 @@ class Inventory:
 
     def __init__(self, context: ClusterContext) -> None:
         self.context = context
-        self.meter = Meter(context)
         self._described: list[Instance] = []
-        self.disks = HostDisks(context)
         # Not created on first use: that may be in several threads at once, and it collects what they rotate.
         self._key_rotation = HostKeyRotation(
             context.ssh,
@@ -113,6 +112,20 @@ class Inventory:
             context.on_event,
             context.clock,
         )
+
+    @CreatedOnce
+    def meter(self) -> Meter:
+        """Costs of instances."""
+        from orchestrator.cluster.meter import Meter
+
+        return Meter(self.context)
+
+    @CreatedOnce
+    def disks(self) -> HostDisks:
+        """Disks and shared file systems of the instances, on their hosts."""
+        from orchestrator.cluster.disks.mounting import HostDisks
+
+        return HostDisks(self.context)
 
     # -- instances
 

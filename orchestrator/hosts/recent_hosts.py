@@ -1,12 +1,12 @@
 """Hosts for short commands: connections open while the cloud confirms the hosts, and a confirmation serves for seconds.
 
-A command goes to a host only if a call of this session has shown it as the cluster's, at most `REUSED_S` ago. Until
-then a connection is a login to an address of the last command, which has to present the host key pinned for it.
+Connections begin before the cloud's library is imported. A command goes to a host only if a call of this session has
+shown it as the cluster's, at most `REUSED_S` ago. Until then a connection is a login to an address of the last command,
+which has to present the host key pinned for it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.core import json_file
-from orchestrator.core.errors import HostError
 from orchestrator.core.host import Host, HostSource
 from orchestrator.hosts.host_keys import KnownHostKeys
 
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
 REUSED_S = 5.0
 """Age at which the hosts are looked up again. EC2's own answers may lag by as much after a change."""
 
-FILE = "hosts.json"
-
 
 class RecentHosts:
     """The hosts of one source, for commands that follow one another.
 
     :param known_keys: host keys that this computer has seen in force; other hosts are not connected to early.
-    :param folder: returns the folder of the file with the hosts of the last command.
+    :param path: of the file with the hosts of the last command; its name must not depend on a call to the cloud.
     :param changes: returns how many calls of this session may have changed something in the cloud.
     :param in_threads: False: connect to nothing early, so that a test in virtual time can be repeated.
     """
@@ -41,7 +38,7 @@ class RecentHosts:
         source: HostSource,
         ssh: SshClient,
         known_keys: KnownHostKeys,
-        folder: Callable[[], Path],
+        path: Path,
         changes: Callable[[], int],
         *,
         in_threads: bool,
@@ -49,7 +46,7 @@ class RecentHosts:
         self._source = source
         self._ssh = ssh
         self._known_keys = known_keys
-        self._folder = folder
+        self._path = path
         self._changes = changes
         self._in_threads = in_threads
         self._confirmed: dict[str, Host] = {}
@@ -82,17 +79,12 @@ class RecentHosts:
     def _connect_early(self, names: Sequence[str]) -> list[Host]:
         """Begin to connect to the hosts of the last command; return them."""
         hosts = [host for host in self._kept() if not names or host.name in names]
-        for host in hosts:
-            threading.Thread(target=self._connect, args=(host,), name="early-ssh", daemon=True).start()
+        # The command connects again, and its error is the one that is shown.
+        self._ssh.connect_in_background(hosts)
         return hosts
 
-    def _connect(self, host: Host) -> None:
-        # The command connects again, and its error is the one that is shown.
-        with suppress(HostError):
-            self._ssh.connect(host)
-
     def _kept(self) -> list[Host]:
-        entries = json_file.load(self._folder(), FILE).get("hosts")
+        entries = json_file.load(self._path.parent, self._path.name).get("hosts")
         hosts = [_host(entry) for entry in entries] if isinstance(entries, list) else []
         known = [(host, self._known_keys.get(host.identity)) for host in hosts if host is not None]
         return [replace(host, host_key=key, boot_key="") for host, key in known if key]
@@ -101,8 +93,8 @@ class RecentHosts:
         entries = [{**asdict(host), "key_file": str(host.key_file)} for host in hosts]
         # On a full disk, or in a read-only folder, the next session connects after the call.
         with suppress(OSError):
-            if json_file.load(self._folder(), FILE).get("hosts") != entries:
-                json_file.save(self._folder(), FILE, {"hosts": entries})
+            if json_file.load(self._path.parent, self._path.name).get("hosts") != entries:
+                json_file.save(self._path.parent, self._path.name, {"hosts": entries})
 
 
 def _host(entry: object) -> Host | None:

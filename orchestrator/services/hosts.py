@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core.events import EventHandler, ignore_event
 from orchestrator.core.host import HostSource
-from orchestrator.hosts import commands, usage
-from orchestrator.hosts.disk_room import FullDisks
+from orchestrator.hosts import commands
 from orchestrator.hosts.recent_hosts import RecentHosts
-from orchestrator.hosts.transfer import HostTransfer, Transfers
-from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
 
+# A command needs nothing but `commands`.
 if TYPE_CHECKING:
+    from orchestrator.hosts import usage
+    from orchestrator.hosts.transfer import HostTransfer
+    from orchestrator.hosts.tunnels import OpenTunnel, PortTunnel, Tunnels
     from orchestrator.install.sending import HostTransfers
     from orchestrator.ssh import SshClient
 
@@ -28,6 +29,7 @@ class HostService:
 
     :param ssh_folder: folder of this computer for OpenSSH's config and known hosts.
     :param logs_folder: returns the folder of the hosts' install logs.
+    :param tunnels: returns the open tunnels.
     :param recent: the hosts of the same source, for commands that follow one another.
     """
 
@@ -36,18 +38,16 @@ class HostService:
         source: HostSource,
         ssh: SshClient,
         ssh_folder: Path,
-        tunnels: Tunnels,
+        tunnels: Callable[[], Tunnels],
         recent: RecentHosts,
         logs_folder: Callable[[], Path],
         on_event: EventHandler = ignore_event,
     ) -> None:
-        self._transfers = Transfers(ssh, on_event)
         self._on_event = on_event
         self._logs_folder = logs_folder
-        self._full_disks = FullDisks(logs_folder, ssh.clock.now)
         self._recent = recent
         self.source = source
-        self.tunnels = tunnels
+        self._tunnels = tunnels
         self.ssh = ssh
         self.ssh_folder = ssh_folder
 
@@ -56,7 +56,11 @@ class HostService:
 
         :param names: only these hosts; all when empty.
         """
-        return usage.query(self.ssh, self._recent.hosts(names), self._full_disks)
+        from orchestrator.hosts import usage
+        from orchestrator.hosts.disk_room import FullDisks
+
+        full_disks = FullDisks(self._logs_folder, self.ssh.clock.now)
+        return usage.query(self.ssh, self._recent.hosts(names), full_disks)
 
     def run_command(
         self,
@@ -80,7 +84,6 @@ class HostService:
         :param names: of the hosts; the first when empty, all for ``all``.
         :param remote: its path there, absolute or below the login's home; empty for the same name.
         """
-        # Here: a command needs nothing of an install.
         from orchestrator.install.sending import Sending
 
         hosts = self.source.hosts([] if list(names) == [ALL] else names)
@@ -91,18 +94,20 @@ class HostService:
 
         :param name: of the host; the first when empty.
         """
-        return self._transfers.receive(self.source.hosts([name] if name else [])[0], remote, path)
+        from orchestrator.hosts.transfer import Transfers
+
+        return Transfers(self.ssh, self._on_event).receive(self.source.hosts([name] if name else [])[0], remote, path)
 
     def tunnel(self, name: str, port: int) -> PortTunnel:
         """Open a tunnel to a port on a host's loopback address; it makes a new connection when it has lost one.
 
         :param port: the same on this computer, or another one if a program has it or it needs root.
         """
-        return self.tunnels.open(self.source.hosts([name])[0], port, port=port)
+        return self._tunnels().open(self.source.hosts([name])[0], port, port=port)
 
     def open_tunnels(self) -> tuple[OpenTunnel, ...]:
         """Return the tunnels to this cluster that processes of this computer hold open."""
-        return self.tunnels.listed()
+        return self._tunnels().listed()
 
     def ssh_command(self, name: str) -> list[str]:
         """Return the argv of an OpenSSH session to a host, with its host key pinned."""

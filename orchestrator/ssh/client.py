@@ -7,9 +7,11 @@ names the fault. A host must present the host key pinned for it, or nothing is s
 from __future__ import annotations
 
 import shlex
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,6 +118,20 @@ class SshClient:
         :raises ConnectError: see :func:`orchestrator.ssh.connect.open_connection` for its kinds.
         """
         return self._pool.connect(host)
+
+    def connect_in_background(self, hosts: Sequence[Host]) -> None:
+        """Begin to connect to hosts; an error is that of the first use, which connects again."""
+        if not hosts:
+            return
+        # Here and now: in the threads it would contend with the work that the caller goes on with.
+        import paramiko  # noqa: F401
+
+        for host in hosts:
+            threading.Thread(target=self._try_to_connect, args=(host,), name="early-ssh", daemon=True).start()
+
+    def _try_to_connect(self, host: Host) -> None:
+        with suppress(HostError):
+            self._pool.connect(host)
 
     def wait_until_ready(
         self, host: Host, *, timeout_s: float, failure_reason: Callable[[], str] | None = None

@@ -34,7 +34,7 @@ def aws_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("aws_files")
 def test_an_unknown_profile_lists_the_available_ones() -> None:
     with pytest.raises(UsageError) as caught:
-        client.create_clients(AwsSettings(profile="laboratry"), REAL_CLOCK)
+        client.create_clients(AwsSettings(profile="laboratry"), REAL_CLOCK).session.get_credentials()
 
     assert "laboratry" in str(caught.value)
     assert "Did you mean laboratory?" in str(caught.value)

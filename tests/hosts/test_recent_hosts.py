@@ -11,11 +11,13 @@ import pytest
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.host import Host
 from orchestrator.hosts.host_keys import KnownHostKeys
-from orchestrator.hosts.recent_hosts import FILE, RecentHosts
+from orchestrator.hosts.recent_hosts import RecentHosts
 from orchestrator.ssh import SshClient
 from tests.support.jobs.own_machines import OwnMachines
 from tests.support.ssh.ssh_lab import Lab, Wire
 from tests.support.waiting import wait_until
+
+FILE = "hosts.json"
 
 
 @dataclass
@@ -48,7 +50,7 @@ def recent(source: Source, ssh: SshClient, folder: Path, changes: Sequence[int] 
     keys = KnownHostKeys(folder / "pins", REAL_CLOCK)
     for host in source.machines:
         keys.add(host.identity, host.host_key)
-    return RecentHosts(source, ssh, keys, lambda: folder, lambda: changes[0], in_threads=True)
+    return RecentHosts(source, ssh, keys, folder / FILE, lambda: changes[0], in_threads=True)
 
 
 def test_connections_open_while_the_hosts_are_confirmed_and_only_those_confirmed_are_used(
@@ -75,7 +77,7 @@ def test_a_host_without_a_key_that_was_seen_in_force_is_not_connected_to_early(l
         recent(Source([host]), ssh, tmp_path).hosts()
         (tmp_path / "pins").unlink()
         unknown = RecentHosts(
-            Source([host]), ssh, KnownHostKeys(tmp_path / "pins", REAL_CLOCK), lambda: tmp_path, int, in_threads=True
+            Source([host]), ssh, KnownHostKeys(tmp_path / "pins", REAL_CLOCK), tmp_path / FILE, int, in_threads=True
         )
 
         assert unknown._connect_early(()) == []

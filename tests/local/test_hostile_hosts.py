@@ -86,7 +86,7 @@ class Attacked:
     def files(self) -> dict[str, bytes]:
         """Return the content of this computer's files, without those that verbs write for hosts."""
         top = self.project.folder
-        own = ("runs", "logs", "ssh", "timings.json", "hosts.json")
+        own = ("runs", "logs", "ssh", "timings.json", "recent-hosts")
         paths = (path for path in sorted(top.rglob("*")) if path.is_file() or path.is_symlink())
         return {str(path): path.read_bytes() for path in paths if not set(own) & set(path.parts)}
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 from orchestrator.core import interrupts
 
-GC_THRESHOLDS = 50_000, 20, 10
+GC_THRESHOLDS = 200_000, 20, 10
 
 
 def run_program(program: Callable[[], int]) -> int:

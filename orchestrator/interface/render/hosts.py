@@ -1,4 +1,4 @@
-"""Text and JSON documents of what hosts are doing: usage, commands, tunnels."""
+"""Text and JSON documents of what hosts are doing: usage, tunnels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from orchestrator.core.next_step import Text
-from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.disk_room import DiskRoom, FullDisk
 from orchestrator.hosts.tunnels import PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
@@ -78,16 +77,6 @@ def _gpu(gpu: Gpu) -> Sequence[str]:
 
 def _short(command: str) -> str:
     return command if len(command) <= COMMAND_WIDTH else f"{command[: COMMAND_WIDTH - 3]}..."
-
-
-@lines.register(CommandReport)
-def _(report: CommandReport, _now: datetime) -> Lines:
-    return [*(f"  {host.host}  {_exit(host)}" for host in report.hosts if host.exit_status), *failures(report.failed)]
-
-
-def _exit(host: CommandOutput) -> str:
-    # Negative as in Python's subprocess: the signal's number.
-    return "killed by a signal" if host.exit_status < 0 else f"exit {host.exit_status}"
 
 
 @document.register(UsageReport)
@@ -164,23 +153,4 @@ def _(process: HostProcess) -> Document:
         "cpu": process.cpu_percent,
         "memory": process.memory_bytes,
         "command": process.command,
-    }
-
-
-@document.register(CommandReport)
-def _(report: CommandReport) -> Document:
-    return {
-        "command": report.command,
-        "hosts": document(report.hosts),
-        "failed": document(report.failed),
-    }
-
-
-@document.register(CommandOutput)
-def _(result: CommandOutput) -> Document:
-    return {
-        "host": result.host,
-        "status": result.exit_status,
-        "lines": document(result.lines),
-        "seconds": result.seconds,
     }
