@@ -145,9 +145,9 @@ class ServiceModels:
 
         # The number is that of this form of the copies.
         prefix = f"botocore-{__version__}-3-"
-        kept = json_file.load(self._folder, f"{prefix}{name}.json")
-        if is_whole(kept):
-            return kept
+        copy = json_file.load(self._folder, f"{prefix}{name}.json")
+        if is_whole(copy):
+            return copy
         data = load()
         # On a full disk, or in a read-only folder, the next process reads botocore's own again.
         with suppress(OSError):
@@ -173,10 +173,10 @@ def _short(whole: Mapping[str, Any], operations: Iterable[str] | None) -> Mappin
         model["clientContextParams"] = parameters
     if operations is None:
         return model
-    kept = {name: model["operations"][name] for name in model["operations"] if name in operations}
-    used = _shapes_of(kept.values(), model["shapes"])
+    called = {name: model["operations"][name] for name in model["operations"] if name in operations}
+    used = _shapes_of(called.values(), model["shapes"])
     return model | {
-        "operations": kept,
+        "operations": called,
         "shapes": {name: model["shapes"][name] for name in model["shapes"] if name in used},
     }
 
