@@ -10,6 +10,8 @@ addresses, the first of which is the gateway, where the endpoint listens, and th
 
 VMs have a network of their own, 172.30.0.0/16, which this computer is not part of. Their public addresses are on
 loopback, and so is the endpoint; connections of a VM to it come from the loopback address with its place in the block.
+
+Where no host listens, in a simulation, a block can be as large as AWS's own: default VPCs of a /16, subnets of a /20.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import ipaddress
 import itertools
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from localcloud.core.errors import LocalCloudError
@@ -36,6 +38,9 @@ _LOOPBACK_PUBLIC = ipaddress.IPv4Network("127.78.0.0/16")
 _LOOPBACK_JOBS = ipaddress.IPv4Network("127.66.0.0/16")
 _DOCKER = ipaddress.IPv4Network("172.31.0.0/16")
 _VM = ipaddress.IPv4Network("172.30.0.0/16")
+_SIMULATED = ipaddress.IPv4Network("10.0.0.0/8")
+_VPC_BITS = 2
+_LONGEST_SUBNET_PREFIX = 24
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class AddressBlock:
     :param space: the address range that is divided into blocks.
     :param public_space: likewise, for public addresses.
     :param ssh_port: port of the hosts' SSH servers.
+    :param prefix: of the network of a block.
     :param local_space: range of the endpoint's address, if ``space`` is not reachable from this computer.
     """
 
@@ -54,6 +60,7 @@ class AddressBlock:
     public_space: ipaddress.IPv4Network = _LOOPBACK_PUBLIC
     ssh_port: int = SSH_PORT
     local_space: ipaddress.IPv4Network | None = None
+    prefix: int = 20
 
     @property
     def network(self) -> ipaddress.IPv4Network:
@@ -81,8 +88,13 @@ class AddressBlock:
 
         :param index: number of the region in the order of first use.
         """
-        vpcs = list(self.network.subnets(new_prefix=22))
+        vpcs = list(self.network.subnets(_VPC_BITS))
         return vpcs[index] if index < len(vpcs) else None
+
+    @staticmethod
+    def subnets(vpc: ipaddress.IPv4Network) -> Iterator[ipaddress.IPv4Network]:
+        """Return the default subnets of a VPC: sixteenths of it, as AWS's are, but no smaller than a /24."""
+        return vpc.subnets(new_prefix=min(vpc.prefixlen + 4, _LONGEST_SUBNET_PREFIX))
 
     def local_address(self, address: str) -> str:
         """Return the address of this computer that stands for a private address; any other is returned unchanged."""
@@ -95,9 +107,8 @@ class AddressBlock:
         """Return whether a host of this cloud may listen on ``address``."""
         return ipaddress.IPv4Address(address) in self.network
 
-    @staticmethod
-    def _block_of(space: ipaddress.IPv4Network, index: int) -> ipaddress.IPv4Network:
-        return list(space.subnets(new_prefix=20))[index]
+    def _block_of(self, space: ipaddress.IPv4Network, index: int) -> ipaddress.IPv4Network:
+        return list(space.subnets(new_prefix=self.prefix))[index]
 
 
 @dataclass
@@ -179,3 +190,5 @@ DOCKER_BLOCKS = tuple(AddressBlock(index, _DOCKER, _DOCKER, ssh_port=22) for ind
 """Blocks of clouds with docker hosts; the ones between are their public addresses."""
 VM_BLOCKS = tuple(AddressBlock(index, _VM, local_space=_LOOPBACK) for index in range(BLOCKS))
 """Blocks of clouds with VMs."""
+LARGE_BLOCK = AddressBlock(0, _SIMULATED, _SIMULATED, prefix=14)
+"""Block of a simulated cloud with as many addresses as AWS has."""

@@ -78,7 +78,7 @@ class Ec2Region(EbsRegion):
         return {"/": self.context.dispatch}
 
     def create_default_vpc(self) -> VPC:
-        """Create the default VPC inside the cloud's block, with a /24 for each of the first zones.
+        """Create the default VPC inside the cloud's block, with a subnet for each of the first zones.
 
         The VPC is moto's once the block is used up.
         """
@@ -90,7 +90,7 @@ class Ec2Region(EbsRegion):
         if network is None:
             return super().create_default_vpc()
         vpc = self.create_vpc(str(network), is_default=True)
-        subnets = network.subnets(new_prefix=24)
+        subnets = self.context.block.subnets(network)
         for zone, subnet in zip(self.describe_availability_zones()[:ZONES_PER_REGION], subnets, strict=False):
             self.create_subnet(vpc.id, str(subnet), availability_zone=zone.name)
         return vpc

@@ -85,6 +85,7 @@ class InMemoryCloud:
     :param owner_tag: tag whose value is the owner, for ``max_live_instances``.
     :param read_shutdown: reads from user data when a host shuts itself down; see ``SimulatedHosts``.
     :param folders: of volumes and shared file systems; by default there are none.
+    :param block: its addresses, on which no host listens.
     """
 
     _current: ClassVar[InMemoryCloud | None] = None
@@ -100,6 +101,7 @@ class InMemoryCloud:
         owner_tag: str = "stratus:owner",
         read_shutdown: ShutdownReader | None = None,
         folders: DiskFolders | None = None,
+        block: AddressBlock = AddressBlock(0),  # noqa: B008 - a frozen record
     ) -> None:
         if InMemoryCloud._current is not None:
             InMemoryCloud._current.close()
@@ -109,7 +111,7 @@ class InMemoryCloud:
         self.clock = clock or VirtualClock()
         #: Called around every call.
         self.on_call_boundary: Boundary = lambda _phase, _action, _number: None
-        self._owner_tag = owner_tag
+        self._owner_tag, self._block = owner_tag, block
         self._random = random.Random(f"{seed}/retries")
         self._call_count, self._open = 0, True
         self._owner_of: dict[str, str] = {}
@@ -221,12 +223,12 @@ class InMemoryCloud:
             self.hosts = SimulatedHosts(self.clock, on_shutdown, self._read_shutdown)
             return self.hosts
 
-        specs = HostSpecs(_unused_home(), AddressBlock(0), environment)
+        specs = HostSpecs(_unused_home(), self._block, environment)
         self.jobs, self.models = SimulatedExecutor(environment), SimulatedSite(environment)
         call = in_process_caller(self._send, self.clock)
         parts = CloudParts(
             environment,
-            AddressBlock(0),
+            self._block,
             make_hosts,
             specs,
             lambda _: b"",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localcloud.core.addresses import DOCKER_BLOCKS, VM_BLOCKS
+from localcloud.core.addresses import DOCKER_BLOCKS, LARGE_BLOCK, VM_BLOCKS
 
 
 def test_docker_blocks_do_not_overlap_and_leave_the_gateway_free() -> None:
@@ -27,3 +27,16 @@ def test_a_vms_private_address_has_a_stand_in_on_loopback() -> None:
     # A public address is this computer's own, and docker hosts are reachable at their private ones.
     assert block.local_address("127.78.16.9") == "127.78.16.9"
     assert DOCKER_BLOCKS[1].local_address("172.31.33.4") == "172.31.33.4"
+
+
+def test_a_simulated_cloud_can_have_the_default_vpc_of_aws() -> None:
+    block = LARGE_BLOCK
+    vpc = block.vpc_network(0)
+
+    assert vpc is not None
+    assert (vpc.prefixlen, next(block.subnets(vpc)).prefixlen) == (16, 20)
+    assert not block.network.overlaps(block.public_network)
+    # Where hosts listen, a block is a /20.
+    small = VM_BLOCKS[1].vpc_network(0)
+    assert small is not None
+    assert [str(subnet) for subnet in block.subnets(small)][:2] == ["172.30.16.0/24", "172.30.17.0/24"]
