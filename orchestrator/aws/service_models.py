@@ -27,11 +27,14 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
     "ec2": frozenset(
         (
             "AttachVolume",
+            "AuthorizeSecurityGroupEgress",
             "AuthorizeSecurityGroupIngress",
             "CreateImage",
+            "CreatePlacementGroup",
             "CreateSecurityGroup",
             "CreateTags",
             "DeleteKeyPair",
+            "DeletePlacementGroup",
             "DeleteSecurityGroup",
             "DeleteSnapshot",
             "DeleteVolume",
@@ -43,6 +46,7 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
             "DescribeInstanceTypes",
             "DescribeInstances",
             "DescribeKeyPairs",
+            "DescribePlacementGroups",
             "DescribeRegions",
             "DescribeSecurityGroups",
             "DescribeSnapshots",
@@ -60,7 +64,9 @@ OPERATIONS: Mapping[str, frozenset[str]] = {
         )
     )
 }
-"""Service -> operations that are kept of its latest version; of other services all are."""
+"""Service -> operations that are kept of its latest version; of other services all are.
+
+Any other operation loads the whole description when it is called; it cannot be paged."""
 
 ENDPOINTS = "endpoints"
 """botocore's name for the hosts and signing regions of all services."""

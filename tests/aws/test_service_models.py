@@ -53,17 +53,21 @@ def test_of_ec2_the_operations_in_use_are_kept_with_all_that_they_use(tmp_path: 
     assert len(json.dumps(kept)) < len(json.dumps(whole)) / 4
 
 
-def test_the_operations_in_use_are_those_of_the_code() -> None:
+def test_operations_that_the_code_pages_through_are_kept_and_none_that_it_does_not_call() -> None:
     from botocore import xform_name
 
     operations = loader().load_service_model("ec2", KIND)["operations"]
     by_method = {xform_name(name): name for name in operations}
-    called = set()
+    called, paged = set(), set()
     for path in Path(client.__file__).parents[1].rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called.add(node.attr if isinstance(node, ast.Attribute) else getattr(node, "value", None))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and "ec2" in ast.unparse(node.func):
+                paged |= {ast.literal_eval(word) for word in node.args} if node.func.attr == "get_paginator" else set()
 
-    assert OPERATIONS["ec2"] == {operation for method, operation in by_method.items() if method in called}
+    assert "describe_instances" in paged
+    assert {by_method[method] for method in paged} <= OPERATIONS["ec2"]
+    assert OPERATIONS["ec2"] <= {operation for method, operation in by_method.items() if method in called}
 
 
 def test_an_operation_that_is_not_in_use_can_be_called(tmp_path: Path) -> None:
