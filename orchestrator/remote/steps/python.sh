@@ -7,11 +7,17 @@ mode=$1 venv=$2 python=$3 shared=$4
 venv="$STRATUS_ROOT/venvs/$venv"
 mark="$venv/.stratus-python"
 
-create_with_uv() { # pip comes from the wheel that Python brings, at Debian in a folder of its own: no network is needed
-    present_uv && "$python" -m venv --without-pip "$venv" || return 1
-    wheels=$("$python" -c 'import ensurepip, os; print(os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"))')
-    "$uv" pip install --quiet --offline --no-config --no-index --find-links "$wheels" \
-        $([ -d /usr/share/python-wheels ] && echo --find-links /usr/share/python-wheels) --python "$venv/bin/python" pip
+# Unpacked rather than installed, which takes most of the time of creating an environment.
+create_with_wheels() { # those that Python brings, as `python -m venv` does; at Debian in a folder of their own
+    "$python" -m venv --without-pip "$venv" && "$venv/bin/python" -c '
+import ensurepip, glob, os, sys, sysconfig, zipfile
+folders = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled"), "/usr/share/python-wheels"
+for name in ("pip", "setuptools")[: 1 if sys.version_info >= (3, 12) else 2]:
+    wheels = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, name + "-*.whl")))]
+    zipfile.ZipFile(wheels[0]).extractall(sysconfig.get_path("purelib"))' || return 1
+    for name in pip pip3; do
+        printf '#!/bin/sh\nexec "${0%%/*}/python" -m pip "$@"\n' >"$venv/bin/$name" && chmod +x "$venv/bin/$name" || return 1
+    done
 }
 
 install_python() { # a version beside the distribution's own: python3.11
@@ -46,10 +52,10 @@ apply)
         install_venv || exit 1
     fi
     rm -rf "$venv" && mkdir -p "${venv%/*}" || exit 1
-    # pip's installation takes most of the time of creating an environment: shared packages include it, and uv is faster.
+    # Shared packages include it.
     if [ "$shared" = yes ] && "$python" -c 'import pip' 2>/dev/null; then
         "$python" -m venv --without-pip "$venv" || exit 1
-    elif ! create_with_uv; then
+    elif ! create_with_wheels 2>/dev/null; then
         rm -rf "$venv"
         "$python" -m venv "$venv" || exit 1
     fi

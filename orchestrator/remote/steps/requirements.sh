@@ -34,6 +34,15 @@ install_packages() { # PIP-OPTION...
     keep pip install --no-input --no-compile --progress-bar off "$@" -r "$file"
 }
 
+versions() { # all packages; without those of the environment itself, as pip lists them
+    case $(cat "$venv/.stratus-python" 2>/dev/null) in
+    *" yes" | conda*) ;;
+    *) present_uv && listed=$("$uv" pip freeze --python "$venv/bin/python") && printf '%s\n' "$listed" |
+        sed -E '/^((pip|setuptools|wheel)==.*)?$/d' && return ;;
+    esac
+    pip freeze
+}
+
 older_python() { # fails with one line if pip left out the requested version of a package, which needs a newer Python
     pinned=$(sed -n 's/.*satisfies the requirement [^ ]*==\([^ ,;]*\) .*/\1/p' "$kept" | head -n 1)
     minor=$(grep 'Ignored the following versions that require a different python' "$kept" | tr ';' '\n' |
@@ -64,7 +73,7 @@ apply)
             exit 1
         fi
     fi
-    pip freeze >"$venv/.stratus-versions" 2>/dev/null
+    versions >"$venv/.stratus-versions" 2>/dev/null
     printf '%s\n' "$digest" >"$mark"
     ;;
 esac

@@ -87,10 +87,12 @@ def cold_commands(programs: Path, scratch: Path, logins: Sequence[Sequence[str]]
     )
     own = "ansible_host={} ansible_user={} ansible_port={} ansible_ssh_private_key_file={}"
     ansible.write_text("".join(f"h{at} {own.format(*login)}\n" for at, login in enumerate(logins)))
+    # It would keep the keys with the user's own, and refuse the next cloud's hosts at the same addresses.
+    unchecked = {"ssh_strict_host_key_checking": "no", "ssh_known_hosts_file": str(scratch / "known_hosts")}
     data = [
         (
             f"h{at}",
-            {"ssh_hostname": a, "ssh_user": u, "ssh_port": int(p), "ssh_key": k, "ssh_strict_host_key_checking": "no"},
+            {"ssh_hostname": a, "ssh_user": u, "ssh_port": int(p), "ssh_key": k, **unchecked},
         )
         for at, (a, u, p, k) in enumerate(logins)
     ]

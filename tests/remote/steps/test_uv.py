@@ -12,6 +12,7 @@ from tests.support.host_tools import HostWithTools
 from tests.support.script_host import states
 
 RECORDER = """#!/bin/sh
+[ "$2" = freeze ] && printf '%s\\n' pip==26.0 numpy==2.1 && exit
 printf '%s\\n' "$@" "SSL_CERT_FILE=${SSL_CERT_FILE:-}" >"$HOME/uv-call"
 """
 EMPTY = {"PIP_FIND_LINKS": "", "PIP_CERT": "", "PIP_INDEX_URL": "", "PIP_CONFIG_FILE": "", "PIP_EXTRA_INDEX_URL": ""}
@@ -52,6 +53,8 @@ def test_uv_gets_pips_configuration_and_options(host: HostWithTools) -> None:
     (host.home / ".pip/pip.conf").write_text(text)
     lines = install(host, "--index-url=https://new/", "--pre", "--find-links", "/wheels", "--progress-bar", "off")
     call = call_of(host)
+    # Listed as pip lists them, which takes ten times as long.
+    assert (host.home / "stratus/venvs/job/.stratus-versions").read_text() == "numpy==2.1\n"
 
     assert call[:2] == ["pip", "install"]
     pairs = list(pairwise(call))
