@@ -46,7 +46,7 @@ PLAYBOOK = """
         virtualenv: "~/ansible/{number}/venv"
         virtualenv_command: "{python} -m venv"
     - ansible.builtin.file: {{path: "~/ansible/{number}/files", state: directory}}
-    - ansible.builtin.copy: {{src: "{files}/{{{{ item }}}}", dest: "~/ansible/{number}/files/{{{{ item }}}}"}}
+    - ansible.builtin.copy: {{src: "{files}/{{{{ item }}}}", dest: "ansible/{number}/files/{{{{ item }}}}"}}
       loop: {names}
 """
 DEPLOY = """
