@@ -215,7 +215,7 @@ class Session:
         """Container images for SageMaker."""
         from orchestrator.services.images import ImageService
 
-        return ImageService(self.context, self._load_upload)
+        return ImageService(self.context, partial(self._load_upload, needs_data=False))
 
     @CreatedOnce
     def baked_images(self) -> BakedImageService:
@@ -276,7 +276,7 @@ class Session:
     def _models(self) -> RunModels:
         from orchestrator.services.hosting.models import RunModels
 
-        return RunModels(self.context, self._runs_folder, self._load_upload)
+        return RunModels(self.context, self._runs_folder, partial(self._load_upload, needs_data=False))
 
     @CreatedOnce
     def _host_tools(self) -> HostTools:
@@ -288,9 +288,9 @@ class Session:
     def _install_logs(self) -> Path:
         return self.context.folder / "logs"
 
-    def _load_upload(self, job: JobSource | None = None) -> JobSpec:
+    def _load_upload(self, job: JobSource | None = None, *, needs_data: bool = True) -> JobSpec:
         """Read a job, with the files that must not, or may, be uploaded by the settings."""
-        return self.jobs.installs.allowing(self.jobs.load_job(job))
+        return self.jobs.installs.allowing(self.jobs.load_job(job, needs_data=needs_data))
 
     @CreatedOnce
     def _sagemaker(self) -> ManagedService:

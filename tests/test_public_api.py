@@ -60,7 +60,7 @@ API: dict[type, list[str]] = {
         "history()",
         "install(names=(), *, folder=None)",
         "installer(job=None, host_count=1)",
-        "load_job(folder=None)",
+        "load_job(folder=None, *, needs_data=True)",
         "logs(run_id='', *, host='', follow=False)",
         "not_fetched(instance_ids)",
         "note_stopped(instance_ids)",

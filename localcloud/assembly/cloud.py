@@ -197,7 +197,7 @@ def build(parts: CloudParts) -> Cloud:
     ingress = Ingress(lifecycle, hosts, environment, parts.block.ssh_port)
     meter = Meter(environment)
     lifecycle.on_change += [meter.observe, functools.partial(follow_instance, parts.disks)]
-    sessions = _install(parts, lifecycle, ingress)
+    sessions, ecr = _install(parts, lifecycle, ingress), aws_ecr.RegistryCredentials(environment.clock)
     return Cloud(
         environment,
         parts.block,
@@ -206,11 +206,11 @@ def build(parts: CloudParts) -> Cloud:
         ThirdPartyResources(lifecycle, environment),
         sessions,
         environment.clock.now(),
-        aws_ecr.RegistryCredentials(environment.clock),
+        ecr,
         meter,
         hosts,
         ClientAddressFaults(environment, ingress.update),
-        assembly_sagemaker.build(environment, parts.jobs, parts.models),
+        assembly_sagemaker.build(environment, parts.jobs, parts.models, ecr.is_missing),
         Schedules(environment.clock, environment.lock, parts.call),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +45,13 @@ class SageMakerParts:
         self.training.lifecycle.close()
 
 
-def build(environment: CloudEnvironment, executor: Executor, site: Site) -> SageMakerParts:
+def build(
+    environment: CloudEnvironment, executor: Executor, site: Site, is_missing: Callable[[str], bool]
+) -> SageMakerParts:
     """Build the SageMaker of a cloud.
 
     :param site: where models are served.
+    :param is_missing: returns True for an image that the registry does not have.
     """
     dispatch = SageMaker()
     training = TrainingApi(TrainingLifecycle(environment, executor))
@@ -55,6 +59,7 @@ def build(environment: CloudEnvironment, executor: Executor, site: Site) -> Sage
     tuning = TuningApi(TuningController(training))
     dispatch.add(tuning.actions)
     hosting = Hosting(environment, site)
+    hosting.models.is_missing = is_missing
     dispatch.add(hosting.actions)
     dispatch.runtime = hosting.runtime
     autoscaling = Autoscaling(hosting.endpoints, hosting.queue)

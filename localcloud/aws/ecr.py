@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fnmatch
+import hashlib
 import io
 import json
 import re
@@ -28,6 +29,8 @@ _REPOSITORIES = re.compile(
     r"(huggingface-)?(pytorch|tensorflow|mxnet)-(training|inference)|djl-inference|autogluon-\w+"
 )
 _TAGS = re.compile(r"[0-9.]+(-transformers[0-9.]+)?-(cpu|gpu)-py3[0-9]+(-cu[0-9]+)?-ubuntu[0-9.]+(-sagemaker)?")
+# Tag of a build without a Dockerfile: what follows from nothing cannot have been built, nor pushed.
+_NOTHING = hashlib.sha256(b"").hexdigest()[:12]
 _DIGEST = "sha256:" + "0" * 64
 _MEDIA_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -72,7 +75,7 @@ class RegistryCredentials:
         :param reference: tag or digest.
         """
         if not self.registry:
-            return _DIGEST if any(fnmatch.fnmatchcase(repository, name) for name in self.stand_ins) else ""
+            return _DIGEST if self._is_own(repository) and reference != _NOTHING else ""
         url = f"http://{self.registry}/v2/{repository}/manifests/{reference}"
         headers = {"Accept": ", ".join(_MEDIA_TYPES), "Authorization": f"Basic {self._token}"}
         request = urllib.request.Request(url, headers=headers, method="HEAD")
@@ -82,6 +85,21 @@ class RegistryCredentials:
                 return str(response.headers["Docker-Content-Digest"])
         except OSError:
             return ""
+
+    def is_missing(self, image: str) -> bool:
+        """Return True for the image of a job, ``HOST/stratus/job:tag``, that was not pushed."""
+        repository, reference = _split(image.partition("/")[2])
+        return self._is_own(repository) and not self.digest(repository, reference)
+
+    def _is_own(self, repository: str) -> bool:
+        return any(fnmatch.fnmatchcase(repository, name) for name in self.stand_ins)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return repository, and digest or tag."""
+    repository, _, digest = name.partition("@")
+    repository, _, tag = repository.partition(":")
+    return repository, digest or tag or "latest"
 
 
 def registry_page(credentials: RegistryCredentials) -> Callable[[Environ], Page]:

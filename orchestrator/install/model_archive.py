@@ -21,10 +21,10 @@ from orchestrator.core import remote_scripts
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.install import upload
+from orchestrator.jobs.managed.options import PREDICTOR
 from orchestrator.jobs.spec import JobSpec
 
 SCRIPTS = ("serve.sh", "serve.py", "serve_formats.py")
-PREDICTOR = "predict.py"
 MAX_BYTES = 20 << 30
 """Size of what is packed: SageMaker's own limits begin at the disk of the smallest instances, 30 GiB."""
 

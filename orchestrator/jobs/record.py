@@ -24,7 +24,7 @@ from orchestrator.core.version import __version__
 from orchestrator.hosts.parallel import Outcomes
 from orchestrator.jobs import results
 from orchestrator.jobs.build import JobPlan
-from orchestrator.jobs.records import waterfall
+from orchestrator.jobs.records import job_places, waterfall
 from orchestrator.jobs.runs import RUN_ID, Run, TaskExit
 
 FILE = "record.json"
@@ -90,6 +90,7 @@ def start_record(
     facts = {
         "run": plan.run_id,
         "job": plan.spec.name,
+        **job_places.facts(plan.spec),
         "multi": plan.multi,
         "hosts": list(plan.hosts),
         "instances": dict(instances),

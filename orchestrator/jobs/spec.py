@@ -103,6 +103,7 @@ class JobSpec:
     :param packages: Python packages that it needs besides those of its requirements file.
     :param allowed_files: names or patterns of files that are uploaded although they look like credentials.
     :param withheld_files: of this computer, that are not uploaded: the config file in use, and a password's.
+    :param file: name of its .ini file in the folder; empty for a script.
     :param build_digest: digest of what goes into an image that is built, besides the folder: arguments, certificates.
     """
 
@@ -120,6 +121,7 @@ class JobSpec:
     serve: ServeOptions = field(default_factory=ServeOptions)
     training: TrainingSpec = NO_TRAINING
     checkpoints: Checkpoints | None = None
+    file: str = ""
 
     @property
     def training_checkpoints(self) -> str:
@@ -231,13 +233,21 @@ def dockerfile_sources(dockerfile: Path) -> list[str]:
     return sorted({word.lstrip("/") for sources in arguments for word in sources if not word.startswith("--")})
 
 
-def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Access | None = None) -> JobSpec:
+def load(
+    path: Path,
+    env: Mapping[str, str],
+    *,
+    runtime: str = "",
+    access: Access | None = None,
+    needs_data: bool = True,
+) -> JobSpec:
     """Read a job.
 
     :param path: its folder, which holds a ``job.ini``; or another .ini file in such a folder.
     :param env: variables that ``${VAR}`` in the file refers to.
     :param runtime: ``venv`` or ``docker``, overriding the file; empty: as in the file.
     :param access: what it may read besides its folder; None: nothing.
+    :param needs_data: False if local data need not exist.
     :raises ConfigError: with every mistake in the file.
     """
     file = path if path.suffix == ".ini" else path / "job.ini"
@@ -253,7 +263,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
     # Before the checks: each runtime needs other files.
     options = replace(options, runtime=runtime or options.runtime)
     _check_access(reader, options, folder, access)
-    data = read_data(reader, options.data, options.sample, folder)
+    data = read_data(reader, options.data, options.sample, folder, needs_data=needs_data)
     checkpoints = read_checkpoints(
         reader, options.checkpoints, options.checkpoint_minutes, [item.name for item in data]
     )
@@ -263,7 +273,7 @@ def load(path: Path, env: Mapping[str, str], *, runtime: str = "", access: Acces
     training = managed_options.read(reader)
     reader.raise_problems("Nothing was run.")
     job = JobSpec(job_name(file), folder, options, resources, data, environment, named=str(path), serve=serve)
-    return replace(job, training=training, checkpoints=checkpoints)
+    return replace(job, training=training, checkpoints=checkpoints, file=file.name)
 
 
 def read_options(file: Path, env: Mapping[str, str]) -> JobOptions:

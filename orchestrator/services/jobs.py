@@ -130,17 +130,18 @@ class JobService:
         """
         return self.installs.record(job or self.load_job(), installs, failed, seconds)
 
-    def load_job(self, folder: JobSource | None = None) -> spec.JobSpec:
+    def load_job(self, folder: JobSource | None = None, *, needs_data: bool = True) -> spec.JobSpec:
         """Read a job.
 
         :param folder: of the job, or a script; the one in the settings when None.
+        :param needs_data: False if local data need not exist.
         """
         options = self.context.settings.job
         if isinstance(folder, ScriptJob):
             job = folder.spec(runtime=options.runtime)
         else:
-            access = Access.of(options)
-            job = spec.load(folder or Path(options.run), self.context.environ, runtime=options.runtime, access=access)
+            path, env, access = folder or Path(options.run), self.context.environ, Access.of(options)
+            job = spec.load(path, env, runtime=options.runtime, access=access, needs_data=needs_data)
         # The build's arguments are settings of this user, not of the job, but part of the image's name.
         digest = steps.build_digest(self.context.settings.install) if job.runtime == "docker" else ""
         return replace(job.mounted(self.context.settings.file_systems), build_digest=digest)

@@ -23,7 +23,14 @@ def test_an_archive_has_outputs_code_and_server_but_no_link_and_no_credential(tm
 
     archive = model_archive.pack(spec.load(job, {}), run, tmp_path / "model.tar.gz")
 
-    names = {"code/job.ini", "code/train.py", "code/predict.py", "outputs/model.json", "stratus/serve.json"}
+    names = {
+        "code/Dockerfile",
+        "code/job.ini",
+        "code/train.py",
+        "code/predict.py",
+        "outputs/model.json",
+        "stratus/serve.json",
+    }
     with tarfile.open(archive.path) as tar:
         assert set(tar.getnames()) == names | {f"stratus/{name}" for name in model_archive.SCRIPTS}
     assert archive.size_bytes == archive.path.stat().st_size

@@ -127,6 +127,8 @@ def test_the_record_of_a_started_run_has_what_is_needed_to_run_it_again(tmp_path
     assert read(tmp_path / "run") == {
         "run": job.run_id,
         "job": "my_job",
+        "job_folder": str(job_folder),
+        "job_file": "job.ini",
         "multi": True,
         "hosts": ["ml-0", "ml-1"],
         "instances": instances,

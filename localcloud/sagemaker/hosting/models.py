@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from localcloud.aws.error_responses import ApiError
@@ -22,6 +22,8 @@ class ModelApi:
         self.environment = environment
         self.models = Registry[Resource]("model")
         self.configs = Registry[Resource]("endpoint configuration")
+        #: Returns True for an image that the registry does not have.
+        self.is_missing: Callable[[str], bool] = lambda _: False
 
     @property
     def actions(self) -> Mapping[str, Handler]:
@@ -43,6 +45,9 @@ class ModelApi:
         if ("PrimaryContainer" in params) == bool(params.get("Containers")):
             raise ApiError("ValidationException", "Specify either PrimaryContainer or Containers.")
         roles.check(params.get("ExecutionRoleArn", ""))
+        for container in params.get("Containers") or [params["PrimaryContainer"]]:
+            if self.is_missing(image := container.get("Image", "")):
+                raise ApiError("ValidationException", f"Requested image {image} not found.")
         return {"ModelArn": self._add(self.models, MODEL, "ModelName", call).arn}
 
     def describe_model(self, call: Call) -> dict[str, Any]:

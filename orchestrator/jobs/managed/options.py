@@ -13,6 +13,9 @@ HYPERPARAMETERS, METRICS, TRAINING = "hyperparameters", "metrics", "training"
 VARIABLE = "STRATUS_HYPERPARAMETERS"
 """Variable with all hyper-parameters as options: ``--lr 0.1 --epochs 3``."""
 
+PREDICTOR = "predict.py"
+"""Serves a model; a file in the job's folder."""
+
 MAX_VALUE_CHARS = 256
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,255}")
 # The shell splits the variable at blanks, and reads no quotes in it.

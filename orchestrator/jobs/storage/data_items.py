@@ -100,8 +100,13 @@ class DataItem:
         return f"{MOUNTS}/{self.mount_name}{self.file_system[1]}".rstrip("/")
 
 
-def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folder: Path) -> tuple[DataItem, ...]:
-    """Return the inputs that lines ``source -> name`` describe; mistakes are added to the reader."""
+def read_data(
+    reader: SettingsReader, lines: tuple[str, ...], sample: str, folder: Path, *, needs_data: bool = True
+) -> tuple[DataItem, ...]:
+    """Return the inputs that lines ``source -> name`` describe; mistakes are added to the reader.
+
+    :param needs_data: False if local data need not exist.
+    """
     items: list[DataItem] = []
     for line in lines:
         source, arrow, rest = (part.strip() for part in line.partition("->"))
@@ -121,7 +126,7 @@ def read_data(reader: SettingsReader, lines: tuple[str, ...], sample: str, folde
         elif other := next((other for other in items if _overlap(item.name, other.name)), None):
             place = f"the destination of {f'{other.source} -> {other.name}'!r}, or inside it, or around it"
             reader.add_problem("job", "data", f"{line!r} has {place}: write another name after ->")
-        elif item.is_local and not _is_there(folder / source, sample):
+        elif needs_data and item.is_local and not _is_there(folder / source, sample):
             missing = _missing_data(reader.document.path, source, sample)
             reader.add_problem("job", "data", missing if len(lines) == 1 else f"{line!r}: " + missing)
         items.append(item)
@@ -176,10 +181,10 @@ def _missing_data(file: Path, source: str, sample_data_command: str) -> Text:
         return problem
     # By name, not as the default: this need not be the job of the config file.
     job = file.parent if file.name == "job.ini" else file
-    return problem + "; to create sample data: " + NextStep("SampleData", _as_typed(job))
+    return problem + "; to create sample data: " + NextStep("SampleData", as_typed(job))
 
 
-def _as_typed(path: Path) -> str:
+def as_typed(path: Path) -> str:
     """Return a path as it is typed in the working directory."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 
-from orchestrator.aws.sagemaker import quotas, uses
+from orchestrator.aws.sagemaker import ownership, quotas, uses
 from orchestrator.aws.sagemaker import requests as api_requests
 from orchestrator.aws.sagemaker.hosting import autoscaling, endpoints, requests
 from orchestrator.aws.sagemaker.hosting.autoscaling import Scaling
@@ -18,9 +18,11 @@ from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.scripts.script_job import JobSource
-from orchestrator.services.hosting.models import RunModel, RunModels
+from orchestrator.services.hosting.models import Again, RunModel, RunModels
 
 MAX_SCHEDULE_HOURS = 8760
+RUN_TAG = "stratus:run"
+AGAIN = partial(NextStep, "Deploy")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class DeployChoices:
     """Choices for one endpoint.
 
     :param run: id of a fetched run, or the end of it; empty for the newest.
-    :param job: its job; None for that of the settings.
+    :param job: its job; None for the one that the run was started with.
+    :param again: the verb as it was typed, for hints.
     :param name: of the endpoint; empty for one from the job and the run.
     :param max_hours: after which AWS deletes it; 0: never.
     """
@@ -38,6 +41,7 @@ class DeployChoices:
     name: str = ""
     fleet: Fleet = field(default_factory=Fleet)
     max_hours: float = 0.0
+    again: Again = AGAIN
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,13 @@ class Planner:
         """
         requests.check_fleet(choices.fleet)
         if not 0 <= choices.max_hours <= MAX_SCHEDULE_HOURS:
-            raise UsageError(f"max_hours = {choices.max_hours:g}: 0 for never, or up to {MAX_SCHEDULE_HOURS}")
-        model = self.models.find(choices.run, choices.job)
+            text = f"max_hours = {choices.max_hours:g}: 0 for never, or up to {MAX_SCHEDULE_HOURS}"
+            raise UsageError(text, fix=choices.again(max_hours=8))
+        model = self.models.find(choices.run, choices.job, choices.again)
         name = self._new_name(choices.name, model)
         if endpoints.find(self.clients, name) is not None:
-            fix = NextStep("UpdateEndpoint", name) + "  changes it; another name deploys beside it"
+            job = {"job": model.job.named} if choices.job is not None else {}
+            fix = NextStep("UpdateEndpoint", name, model.run_id, **job) + "  changes it; another name deploys beside it"
             raise UsageError(f"there is an endpoint {name} already", fix=fix)
         return self._plan(name, model, choices.fleet, choices.max_hours)
 
@@ -124,7 +130,7 @@ class Planner:
 
     def _tags(self, run_id: str) -> list[dict[str, str]]:
         own = [{"Key": tag["Key"], "Value": tag["Value"]} for tag in self.context.cluster_id.tags]
-        return [*own, {"Key": "stratus:run", "Value": run_id}]
+        return [*own, {"Key": RUN_TAG, "Value": run_id}]
 
     def _price(self, fleet: Fleet, in_use: int, at_once: int = 0) -> tuple[Decimal | None, str]:
         """Check type and quota of a fleet; return the price of ``at_once`` instances, by default of all."""
@@ -172,8 +178,19 @@ class Planner:
             raise UsageError(text, where=endpoint.name, fix=fix)
         # Both fleets run until the new one is in service.
         in_use = endpoint.count if parts.instance_type == fleet.instance_type else 0
-        plan = self._plan(endpoint.name, self.models.find(choices.run, choices.job), fleet, 0.0, in_use)
+        of_job = "" if choices.run else self._served_job(endpoint, parts)
+        model = self.models.find(choices.run, choices.job, choices.again, of_job=of_job)
+        plan = self._plan(endpoint.name, model, fleet, 0.0, in_use)
         return replace(plan, is_change=True, keeps_count=is_scaled)
+
+    def _served_job(self, endpoint: Endpoint, parts: Parts) -> str:
+        """Return the name of the job that an endpoint serves, by the run in the tags of its configuration."""
+        tags = {tag["Key"]: tag["Value"] for tag in ownership.tags(self.clients, parts.arn)} if parts.arn else {}
+        run_id = tags.get(RUN_TAG, "")
+        if job := self.models.job_of(run_id):
+            return job
+        text = f"serves run {run_id or 'unknown'}, of which this computer has no record: name the run to serve"
+        raise UsageError(text, where=endpoint.name, fix=NextStep("Runs") + "  lists yours")
 
 
 def _completed(fleet: Fleet, endpoint: Endpoint, parts: Parts) -> Fleet:

@@ -25,11 +25,12 @@ from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.hosting import payloads
-from orchestrator.services.hosting.models import RunModel, RunModels
+from orchestrator.services.hosting.models import Again, RunModel, RunModels
 
 TIMEOUT_S = 24 * 3600.0
 BACKOFF = Backoff(first_s=0.1, longest_s=15.0)
 TAIL_LINES = 10
+AGAIN = partial(NextStep, "BatchTransform")
 LINE_TYPES = (payloads.CSV, payloads.JSON_LINES)
 """Types whose lines can be sent in several requests."""
 
@@ -40,7 +41,8 @@ class TransformChoices:
 
     :param source: ``s3://bucket/prefix``.
     :param run: id of a fetched run, or the end of it; empty for the newest.
-    :param job: its job; None for that of the settings.
+    :param job: its job; None for the one that the run was started with.
+    :param again: the verb as it was typed, for hints.
     :param accept: type of the predictions; empty leaves it to the model.
     """
 
@@ -50,6 +52,7 @@ class TransformChoices:
     instance_type: str = requests.DEFAULT_TYPE
     count: int = 1
     accept: str = ""
+    again: Again = AGAIN
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,11 @@ class TransformService:
         :raises StratusError: it cannot be done so.
         """
         if not choices.source.startswith("s3://") or not artifacts.split_url(choices.source)[0]:
-            fix = NextStep("BatchTransform", choices.run or "RUN", "s3://BUCKET/PREFIX")
+            fix = choices.again(source="s3://BUCKET/PREFIX")
             raise UsageError(f"{choices.source!r} is not an S3 prefix", fix=fix)
         if choices.count < 1:
             raise UsageError(f"count = {choices.count}: a transform has at least 1 instance")
-        model = self.models.find(choices.run, choices.job)
+        model = self.models.find(choices.run, choices.job, choices.again)
         keys = artifacts.first_keys(self.clients, choices.source, 1000)
         if not keys:
             raise UsageError("there are no objects with this prefix", where=choices.source)

@@ -26,6 +26,8 @@ def write_job(folder: Path, ini: str = "", predict: str = PREDICT) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.ini").write_text(f"[job]\nsingle = python train.py\n{ini}")
     (folder / "train.py").write_text("print('trained')\n")
+    # From which PushImage() would build the image that serves it.
+    (folder / "Dockerfile").write_text("FROM python:3.12-slim\n")
     if predict:
         (folder / "predict.py").write_text(predict)
     return folder

@@ -59,11 +59,13 @@ class Parts:
 
     :param models: names of its models.
     :param instance_type: empty if it is serverless.
+    :param arn: of the configuration; empty if it does not exist.
     """
 
     models: tuple[str, ...] = ()
     instance_type: str = ""
     output_url: str = ""
+    arn: str = ""
 
 
 def create_parts(clients: Clients, request: EndpointRequest) -> None:
@@ -129,7 +131,7 @@ def find_parts(clients: Clients, config: str) -> Parts:
     variants = response["ProductionVariants"]
     output = response.get("AsyncInferenceConfig", {}).get("OutputConfig", {}).get("S3OutputPath", "")
     models = tuple(variant["ModelName"] for variant in variants if "ModelName" in variant)
-    return Parts(models, variants[0].get("InstanceType", ""), output)
+    return Parts(models, variants[0].get("InstanceType", ""), output, response["EndpointConfigArn"])
 
 
 def _described(clients: Clients, noun: str, describe: Callable[[], Any]) -> Mapping[str, Any] | None:

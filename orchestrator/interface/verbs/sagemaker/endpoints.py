@@ -22,7 +22,9 @@ from orchestrator.interface.verbs.parameters import (
 
 if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
+    from orchestrator.jobs.scripts.script_job import JobSource
     from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus
+    from orchestrator.services.hosting.models import Again
     from orchestrator.services.hosting.planning import DeployChoices, DeployPlan
     from orchestrator.services.hosting.transforms import TransformResult
 
@@ -76,7 +78,7 @@ def deploy(
     docs/endpoints.md.
 
     run            a fetched run: its id, or the end of it (default: the newest).
-    job            its job folder (default: [job] run in the config file).
+    job            its job folder, or a script in it (default: the one that the run was started with).
     name           of the endpoint (default: job and end of the run's id).
     mode           real-time: on instances; serverless: billed by requests; asynchronous: queued, answers in S3.
     instance_type  such as ml.m5.large, the default; not for serverless.
@@ -88,23 +90,16 @@ def deploy(
 
     Costs  the price shown, until it is deleted.
     """
-    choices = _choices(
-        (run, job),
-        _fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency),
-        name=name,
-        max_hours=max_hours,
-    )
-    session = workspace.session()
-    plan = session.endpoints.plan(choices)
-    _show_plan(workspace, plan)
     options = {"job": job, "name": name, "instance_type": instance_type, "max_hours": max_hours}
     options |= {"mode": mode if mode != MODES[0] else "", "count": count if count != 1 else 0}
     if mode == "serverless":
         options |= {"memory_mb": memory_mb, "concurrency": concurrency}
-    again = NextStep(
-        "Deploy", *([run] if run else []), **{key: value for key, value in options.items() if value}, yes=True
-    )
-    confirm(workspace, Confirmation("Deploy?", again, "Nothing was created."), yes=yes)
+    again = _again("Deploy", {"run": run}, options)
+    fleet = _fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency)
+    session = workspace.session()
+    plan = session.endpoints.plan(_choices(run, job, fleet, again, name=name, max_hours=max_hours))
+    _show_plan(workspace, plan)
+    confirm(workspace, Confirmation("Deploy?", again(yes=True), "Nothing was created."), yes=yes)
     end = NextStep("DeleteEndpoint", plan.request.name)
     with interruptible(workspace, "The endpoint may be created nonetheless.", end + "  deletes it"):
         status = session.endpoints.deploy(plan)
@@ -181,8 +176,8 @@ def update_endpoint(
     SageMaker allows serverless to become real-time, but not the reverse; asynchronous stays asynchronous.
 
     endpoint       its name, or the end of it.
-    run            a fetched run: its id, or the end of it (default: the newest).
-    job            its job folder (default: [job] run in the config file).
+    run            a fetched run: its id, or the end of it (default: the newest of the job that it serves).
+    job            its job folder, or a script in it (default: the one that the run was started with).
     mode           real-time, serverless or asynchronous (default: as it is).
     instance_type  such as ml.m5.large (default: as it is).
     count          how many instances (default: as it is).
@@ -192,14 +187,14 @@ def update_endpoint(
 
     Costs  the price shown; while it changes, the old instances are billed as well.
     """
-    session = workspace.session()
-    fleet = _fleet(mode, instance_type, count, memory_mb, concurrency)
-    plan = session.endpoints.plan_update(endpoint, _choices((run, job), fleet))
-    _show_plan(workspace, plan)
     options = {"job": job, "mode": mode, "instance_type": instance_type, "count": count}
     options |= {"memory_mb": memory_mb, "concurrency": concurrency}
-    again = _again("UpdateEndpoint", (endpoint, run), options)
-    confirm(workspace, Confirmation("Update?", again, "Nothing was changed."), yes=yes)
+    again = _again("UpdateEndpoint", {"endpoint": endpoint, "run": run}, options)
+    fleet = _fleet(mode, instance_type, count, memory_mb, concurrency)
+    session = workspace.session()
+    plan = session.endpoints.plan_update(endpoint, _choices(run, job, fleet, again))
+    _show_plan(workspace, plan)
+    confirm(workspace, Confirmation("Update?", again(yes=True), "Nothing was changed."), yes=yes)
     with interruptible(workspace, "The endpoint may change nonetheless.", LIST + "  shows it"):
         status = session.endpoints.update(plan)
     return show(workspace, status)
@@ -304,7 +299,7 @@ def batch_transform(
 
     run            a fetched run: its id, or the end of it.
     source         s3://bucket/prefix, with objects of one type.
-    job            its job folder (default: [job] run in the config file).
+    job            its job folder, or a script in it (default: the one that the run was started with).
     instance_type  such as ml.m5.large, the default.
     count          how many instances.
     accept         type of the predictions, such as text/csv (default: as the model chooses).
@@ -313,27 +308,42 @@ def batch_transform(
     Costs  the price shown, from the start of its instances to its end.
     """
     from orchestrator.interface.render.sagemaker import endpoints
-    from orchestrator.jobs.scripts import find as scripts
     from orchestrator.services.hosting.transforms import TransformChoices
 
-    found_job = scripts.find(job, lambda path: NextStep("BatchTransform", run, source, job=path))
-    choices = TransformChoices(source, run, found_job, instance_type or _default_type(), count, accept)
+    options = {"job": job, "instance_type": instance_type, "accept": accept, "count": count if count != 1 else 0}
+    again = _again("BatchTransform", {"run": run, "source": source}, options)
+    found_job = _job(job, again)
+    choices = TransformChoices(source, run, found_job, instance_type or _default_type(), count, accept, again)
     session = workspace.session()
     plan = session.transforms.plan(choices)
     workspace.console.print(endpoints.transform_plan_lines(plan))
-    options = {"job": job, "instance_type": instance_type, "accept": accept, "count": count if count != 1 else 0}
-    again = _again("BatchTransform", (run, source), options)
-    confirm(workspace, Confirmation("Transform?", again, "Nothing was started."), yes=yes)
+    confirm(workspace, Confirmation("Transform?", again(yes=True), "Nothing was started."), yes=yes)
     afterwards = "It may go on without this computer.", NextStep("Status") + "  shows it"
     with interruptible(workspace, *afterwards):
         result = session.transforms.run(plan)
     return show(workspace, result)
 
 
-def _again(verb: str, arguments: tuple[str, ...], options: Mapping[str, object]) -> NextStep:
-    """Return the same call with its confirmation."""
-    chosen = {name: value for name, value in options.items() if value}
-    return NextStep(verb, *filter(None, arguments), **chosen, yes=True)
+def _again(verb: str, arguments: Mapping[str, str], options: Mapping[str, object]) -> Again:
+    """Return a function that returns the same call with other arguments or options; empty ones are left out."""
+
+    def again(**changes: object) -> NextStep:
+        positional = {**arguments, **{name: changes.pop(name) for name in arguments if name in changes}}
+        chosen = {name: value for name, value in {**options, **changes}.items() if value}
+        return NextStep(verb, *filter(None, positional.values()), **chosen)
+
+    return again
+
+
+def _job(job: str, again: Again) -> JobSource | None:
+    """Return the job that a text names; a folder with a predict.py needs no job.ini."""
+    from orchestrator.jobs.managed.options import PREDICTOR
+    from orchestrator.jobs.scripts import find as scripts
+
+    folder = Path(job.strip())
+    if job.strip() and (folder / PREDICTOR).is_file() and not (folder / "job.ini").is_file():
+        job = str(folder / PREDICTOR)
+    return scripts.find(job, lambda path: again(job=path))
 
 
 def _default_type() -> str:
@@ -351,14 +361,11 @@ def _fleet(mode: str, instance_type: str, count: int, memory_mb: int, concurrenc
     return Fleet(mode, instance_type, count, memory_mb, concurrency)
 
 
-def _choices(run_and_job: tuple[str, str], fleet: Any, *, name: str = "", max_hours: float = 0.0) -> DeployChoices:
-    from orchestrator.jobs.scripts import find as scripts
+def _choices(run: str, job: str, fleet: Any, again: Again, *, name: str = "", max_hours: float = 0.0) -> DeployChoices:
     from orchestrator.services.hosting.planning import DeployChoices
 
-    run, job = run_and_job
-    check_number(max_hours, "max_hours", NextStep("Deploy", run, max_hours=8))
-    source = scripts.find(job, lambda path: NextStep("Deploy", run, job=path))
-    return DeployChoices(run, source, name, fleet, float(max_hours))
+    check_number(max_hours, "max_hours", again(max_hours=8))
+    return DeployChoices(run, _job(job, again), name, fleet, float(max_hours), again)
 
 
 def _show_plan(workspace: Workspace, plan: DeployPlan) -> None:
