@@ -40,13 +40,15 @@ def content_type(name: str) -> str:
 def encode(data: Any) -> Payload:
     """Return a request.
 
-    :param data: a NumPy array; lists, numbers or a dictionary; the path of a file; or bytes.
+    :param data: a NumPy array or a DataFrame; lists, numbers or a dictionary; the path of a file; or bytes.
     :raises UsageError: it is none of them, or the file cannot be read.
     """
     if isinstance(data, bytes | bytearray):
         return Payload(bytes(data), BYTES)
     if isinstance(data, str | Path):
         return _of_file(Path(data))
+    # A DataFrame of pandas, which need not be installed here.
+    data = data.to_numpy() if hasattr(data, "to_numpy") else data
     if hasattr(data, "dtype"):
         return Payload(_npy(data), NPY)
     if isinstance(data, Mapping) and data and all(hasattr(value, "dtype") for value in data.values()):
@@ -54,7 +56,7 @@ def encode(data: Any) -> Payload:
     try:
         return Payload(json.dumps(data).encode(), JSON)
     except (TypeError, ValueError) as error:
-        kinds = "a NumPy array, lists of numbers, a dictionary of them, a file's path, or bytes"
+        kinds = "a NumPy array, a DataFrame, lists of numbers, a dictionary of them, a file's path, or bytes"
         raise UsageError(f"{type(data).__name__} cannot be sent: {error}", fix=f"send {kinds}") from None
 
 

@@ -169,6 +169,9 @@ class Planner:
         fleet = _completed(choices.fleet, endpoint, parts)
         requests.check_fleet(fleet)
         requests.check_switch(endpoint.mode, fleet)
+        if fleet.is_serverless and choices.fleet.instance_type:
+            text = f"instance_type = {fleet.instance_type}: a serverless endpoint runs on memory_mb alone"
+            raise UsageError(text, where=endpoint.name, fix=choices.again(mode=requests.REAL_TIME))
         if endpoint.status != "InService":
             raise UsageError(f"is {endpoint.status}: only one that is InService can be updated", where=endpoint.name)
         is_scaled = bool(parts.instance_type) and autoscaling.find(self.clients, endpoint.name) is not None

@@ -21,6 +21,9 @@ MISTAKES = {
     'Deploy("zzz")': "no run 'zzz' was fetched",
     'Deploy("k3x", mode="fast")': "'fast' is not a way of hosting",
     'Deploy("k3x", mode="serverless", memory_mb=1500, count=2)': r"memory_mb = 1500: [^;]*; count = 2: a serverless",
+    'Deploy("k3x", mode="serverless", instance_type="ml.m5.large")': r"a serverless endpoint runs on memory_mb alone",
+    'Deploy("k3x", memory_mb=4096)': r"memory_mb = 4096: for mode=.serverless. only",
+    'Deploy("k3x", mode="async")': r"is not a way of hosting. Did you mean asynchronous\?",
     'Deploy("k3x", count="two")': "count = 'two' is not a whole number",
     'Deploy("k3x", max_hours=-1)': "max_hours = -1 is below 0",
     'Deploy("k3x", name="my endpoint")': "'my endpoint' cannot be the name of an endpoint",
@@ -70,7 +73,7 @@ def test_a_run_is_served_asked_scaled_updated_and_deleted(shell: Typist) -> None
         assert re.search(words, " ".join(shell.type(line).split())), line
 
     scaled = shell.type('ScaleEndpoint("k3x", maximum=3)', "y")
-    assert re.search(r"\$0\.12/h to \$0\.35/h", scaled)
+    assert re.search(r"\$0\.115/h to \$0\.345/h", scaled)
     refused = shell.type('UpdateEndpoint("k3x", instance_type="ml.m5.xlarge")')
     assert "is scaled: AWS then changes neither its type" in " ".join(refused.split())
     assert "scales" not in shell.follow(refused, "ScaleEndpoint")

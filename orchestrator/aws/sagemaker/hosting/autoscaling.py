@@ -45,7 +45,8 @@ def check(scaling: Scaling, mode: str) -> None:
         raise UsageError(
             "minimum = 0: a real-time endpoint keeps an instance; only inference components, which Stratus does not "
             "create, scale to 0",
-            fix="use minimum=1, or deploy with mode='asynchronous' or mode='serverless', which cost nothing when idle",
+            fix="use minimum=1, or deploy with mode='serverless', which costs nothing when idle; mode='asynchronous' "
+            "costs nothing when idle only after a ScaleEndpoint with minimum=0",
         )
     mistakes = [
         f"minimum = {scaling.minimum} is below 0" if scaling.minimum < 0 else "",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
 
 REAL_TIME, SERVERLESS, ASYNCHRONOUS = "real-time", "serverless", "asynchronous"
@@ -102,7 +103,9 @@ def check_fleet(fleet: Fleet) -> None:
     :raises UsageError: SageMaker would refuse it; the message has the rule.
     """
     if fleet.mode not in MODES:
-        raise UsageError(f"{fleet.mode!r} is not a way of hosting", fix=f"use {', '.join(MODES)}")
+        begun = next((mode for mode in MODES if fleet.mode and mode.startswith(fleet.mode.lower())), "")
+        advice = f" Did you mean {begun}?" if begun else ini.suggest(fleet.mode, MODES)
+        raise UsageError(f"{fleet.mode!r} is not a way of hosting.{advice}", fix=f"use {', '.join(MODES)}")
     mistakes = _serverless_mistakes(fleet) if fleet.is_serverless else []
     if fleet.count < 1:
         mistakes.append(f"count = {fleet.count}: an endpoint has at least 1 instance")

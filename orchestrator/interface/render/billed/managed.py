@@ -26,7 +26,9 @@ def _cells(resource: ManagedResource, now: datetime) -> list[str]:
 
 
 def _price(resource: ManagedResource) -> str:
-    """Return the price per hour; per month of what is stored rather than run."""
+    """Return the price per hour; per month of what is stored; none of a serverless endpoint."""
+    if resource.type == "serverless":
+        return "by requests"
     return units.month_price(resource.usd_per_hour) if resource.is_kept else units.unit_price(resource.usd_per_hour)
 
 

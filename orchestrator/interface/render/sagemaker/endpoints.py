@@ -16,7 +16,7 @@ from orchestrator.services.hosting.endpoints import EndpointEnd, EndpointStatus,
 from orchestrator.services.hosting.planning import DeployPlan, ScalingPlan
 from orchestrator.services.hosting.transforms import TransformPlan, TransformResult
 
-MAX_SHOWN = 20
+MAX_SHOWN, MAX_VALUES = 20, 8
 
 
 def plan_lines(plan: DeployPlan) -> Lines:
@@ -43,7 +43,7 @@ def scaling_lines(plan: ScalingPlan) -> Lines:
     price: Lines = [line(_heading("Price"), Styled(units.UNKNOWN, "bad"))]
     if plan.usd_per_hour is not None:
         shown = f"   ({plan.price_source})" if plan.price_source else ""
-        bounds = f"{units.rate(plan.usd_per_hour * least)} to {units.rate(plan.usd_per_hour * most)}"
+        bounds = f"{units.unit_price(plan.usd_per_hour * least)} to {units.unit_price(plan.usd_per_hour * most)}"
         price = [line(_heading("Price"), Styled(bounds, "money"), shown)]
     return [
         line(_heading("Scale"), f"{plan.name}: {least} to {units.count(most, 'instance')} of {plan.type}"),
@@ -68,7 +68,7 @@ def _price(usd_per_hour: Decimal | None, source: str, *, is_serverless: bool = F
     if usd_per_hour is None:
         return [line(_heading("Price"), Styled(units.UNKNOWN, "bad"))]
     shown = f"   ({source})" if source else ""
-    return [line(_heading("Price"), Styled(units.rate(usd_per_hour), "money"), shown)]
+    return [line(_heading("Price"), Styled(units.unit_price(usd_per_hour), "money"), shown)]
 
 
 def _end(plan: DeployPlan) -> Lines:
@@ -145,10 +145,15 @@ def prediction_lines(prediction: Prediction, out: str) -> Lines:
     if isinstance(value, dict) and value and all(hasattr(item, "shape") for item in value.values()):
         return list(units.columns([[name, str(item.dtype), str(item.shape)] for name, item in value.items()]))
     if hasattr(value, "shape"):
-        return [f"  {value.dtype} {value.shape}"]
+        return [f"  {value.dtype} {value.shape}: {_first_values(value)}"]
     if isinstance(value, bytes):
         return [f"  {size} of {prediction.content.content_type}; out = FILE writes them"]
     return _text_lines(value)
+
+
+def _first_values(array: Any) -> str:
+    values = ", ".join(str(value) for value in array.ravel()[:MAX_VALUES].tolist())
+    return values if array.size <= MAX_VALUES else f"{values} ...; out = FILE writes all"
 
 
 def _text_lines(value: Any) -> Lines:
@@ -160,13 +165,14 @@ def _text_lines(value: Any) -> Lines:
 def transform_plan_lines(plan: TransformPlan) -> Lines:
     """Return what a batch transform is, and its price."""
     request = plan.request
-    more = " or more" if plan.objects == 1000 else ""
+    objects = "1,000 or more objects" if plan.objects == 1000 else units.count(plan.objects, "object")
     return [
         line(_heading("Model"), f"run {plan.model.short_id} of {plan.model.job.name}"),
-        line(_heading("Input"), f"{plan.objects:,}{more} objects, {request.content_type}, {request.input_url}"),
-        line(_heading("Output"), f" {request.output_url}/"),
+        line(_heading("Input"), f"{objects}, {request.content_type}, {request.input_url}"),
+        line(_heading("Output"), f"{request.output_url}/"),
         line(_heading("On"), f"{request.count} x {request.instance_type}"),
         *_price(plan.usd_per_hour, plan.price_source),
+        line("         It is billed until all objects are predicted, without a limit of time."),
     ]
 
 

@@ -96,6 +96,13 @@ def deploy(
         options |= {"memory_mb": memory_mb, "concurrency": concurrency}
     again = _again("Deploy", {"run": run}, options)
     fleet = _fleet(mode, instance_type or _default_type(), count, memory_mb, concurrency)
+    if mode == "serverless" and instance_type:
+        text = f"instance_type = {instance_type}: a serverless endpoint runs on memory_mb alone"
+        raise UsageError(text, fix=again(instance_type=""))
+    for option, value, default in (("memory_mb", memory_mb, 2048), ("concurrency", concurrency, 5)):
+        if mode in MODES and mode != "serverless" and value != default:
+            fix = again(mode="serverless", instance_type="", count=0, **{option: value})
+            raise UsageError(f"{option} = {value}: for mode='serverless' only", fix=fix)
     session = workspace.session()
     plan = session.endpoints.plan(_choices(run, job, fleet, again, name=name, max_hours=max_hours))
     _show_plan(workspace, plan)
