@@ -48,5 +48,5 @@ def _price(plan: TrainingPlan) -> Lines:
     spot = ["  Spot instances cost less; what they saved is told at the end."] if request.max_wait_s else []
     extension = f"{units.duration(request.keep_alive_s)} more for the next job: {units.usd(plan.keep_usd)}"
     keep = [f"  Its instances are kept for up to {extension}."] if request.keep_alive_s else []
-    price = line(_heading("Price"), Styled(units.rate(plan.usd_per_hour), "money"), source)
+    price = line(_heading("Price"), Styled(units.unit_price(plan.usd_per_hour), "money"), source)
     return [price, line("         at most ", most, f" ({limit})"), *spot, *keep]

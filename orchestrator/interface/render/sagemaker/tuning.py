@@ -28,7 +28,7 @@ def plan_lines(plan: TuningPlan) -> Lines:
         ),
         line(_heading("Over"), ranges),
         line(_heading("Image"), training.image),
-        line(_heading("Price"), f"{units.rate(definition.usd_per_hour)} for each job"),
+        line(_heading("Price"), f"{units.unit_price(definition.usd_per_hour)} for each job"),
         line("         at most ", Styled(most, "money"), " if every job runs to its limit of time"),
     ]
 
