@@ -117,6 +117,13 @@ def test_a_mistake_in_tuning_is_answered_in_a_line(
     assert project.count_calls("CreateHyperParameterTuningJob") == 0
 
 
+def test_a_hint_names_the_job_that_was_named(project: SimulatedProject, verbs: dict[str, Any]) -> None:
+    with pytest.raises(StratusError) as caught:
+        verbs["TrainOnSageMaker"](str(project.folder / "job"), hyperparameters={"epochs": None})
+
+    assert f'TrainOnSageMaker("{project.folder / "job"}", hyperparameters="epochs=2,lr=0.1")' in str(caught.value)
+
+
 def refuse(verb: Callable[..., object], job: Path, options: dict[str, Any], message: str) -> None:
     """Check that a call is refused with a message in a line, and at most one of advice."""
     with pytest.raises(StratusError, match=message) as caught:

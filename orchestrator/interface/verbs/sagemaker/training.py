@@ -71,7 +71,7 @@ def train(
 
     trains = partial(NextStep, "TrainOnSageMaker")
     source = scripts.find(job, trains)
-    values = hyperparameter_values.read(hyperparameters, again=trains)
+    values = hyperparameter_values.read(hyperparameters, again=partial(trains, *filter(None, [job])))
     instances = check_vm_count(count, "count", "instances")
     choices = TrainingChoices(source, instances, instance_type, True if spot else None, values)
     session = workspace.session()
