@@ -163,7 +163,9 @@ class Life(ABC):
         try:
             self.verbs[verb](session)
         except StratusError as error:
-            self.trace.append(f"  {error.exit_code}: {error}")
+            # A hint may name the job's folder, and each life has one of its own.
+            text = str(error).replace(str(self.folder), "FOLDER")
+            self.trace.append(f"  {error.exit_code}: {text}")
         except KeyboardInterrupt:
             self.trace.append("  interrupted")
         except ClientCrash:
