@@ -27,7 +27,7 @@ def test_the_job_file_stands_for_the_same_job(tmp_path: Path, command: str) -> N
     job = script(tmp_path, command)
     (tmp_path / "job.ini").write_text(job.job_file())
 
-    assert spec.load(tmp_path, {}) == replace(job.spec(), named=str(tmp_path))
+    assert spec.load(tmp_path, {}) == replace(job.spec(), named=str(tmp_path), file="job.ini")
 
 
 def test_requirements_beside_it_are_taken_and_secrets_and_results_are_not_uploaded(tmp_path: Path) -> None:
