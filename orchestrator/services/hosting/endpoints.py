@@ -262,8 +262,16 @@ class EndpointService:
         if endpoint.mode == ASYNCHRONOUS:
             content = self._ask_later(endpoint, payload, accept)
         else:
-            content = invocations.invoke(self.clients, endpoint.name, payload, accept)
+            content = self._ask(endpoint, payload, accept)
         return Prediction(endpoint.name, content, payloads.decode(content))
+
+    def _ask(self, endpoint: Endpoint, payload: Payload, accept: str) -> Payload:
+        try:
+            return invocations.invoke(self.clients, endpoint.name, payload, accept)
+        except invocations.ModelFailed as error:
+            lines = [f"its log is in CloudWatch, group {endpoints.LOG_GROUP}/{endpoint.name}, and ends:"]
+            error.fix = "\n    ".join([*lines, *(self._log_tail(endpoint.name) or ["(no lines yet)"])])
+            raise
 
     def _ask_later(self, endpoint: Endpoint, payload: Payload, accept: str) -> Payload:
         output_url = endpoints.find_parts(self.clients, endpoint.config).output_url

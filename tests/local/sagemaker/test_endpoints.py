@@ -22,6 +22,7 @@ from tests.support.jobs.served_job import RUN_ID, write_job, write_run
 from tests.support.localcloud.clients import boto
 from tests.support.localcloud.training_project import prepare
 from tests.support.project import Project
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -162,6 +163,13 @@ def test_a_batch_transform_predicts_every_object(session: Session, project: Proj
     assert leftovers(project) == []
 
 
+def failure_of(session: Session) -> str:
+    """Return what an error of the model's own code says to do."""
+    with pytest.raises(StratusError) as caught:
+        session.endpoints.predict("errors", b"1")
+    return str(caught.value.fix)
+
+
 def test_an_answer_that_the_model_refuses_is_one_line(session: Session, project: Project) -> None:
     deploy(session, project, name="errors")
     cases: list[tuple[Any, str]] = [
@@ -175,6 +183,9 @@ def test_an_answer_that_the_model_refuses_is_one_line(session: Session, project:
         with pytest.raises(StratusError) as caught:
             session.endpoints.predict("errors", data)
         assert message in str(caught.value)
+    assert "group /aws/sagemaker/Endpoints/stratus-serving-errors" in failure_of(session)
+    # Lines reach CloudWatch a while after the answer.
+    wait_until(lambda: "KeyError: 'bytes'" in failure_of(session))
     with pytest.raises(UsageError, match="there is an endpoint stratus-serving-errors already"):
         session.endpoints.plan(choose(project, name="errors"))
     session.endpoints.delete("errors")

@@ -21,6 +21,12 @@ MAX_BYTES, MAX_SERVERLESS_BYTES, MAX_ASYNC_BYTES = 6_291_456, 4 << 20, 1 << 30
 ASYNC_BACKOFF = Backoff(first_s=0.2, longest_s=5.0)
 
 
+class ModelFailed(StratusError):
+    """The model's code failed on a request."""
+
+    json_name = "ModelFailed"
+
+
 @dataclass(frozen=True)
 class Payload:
     """A request, or an answer.
@@ -49,6 +55,7 @@ def check_size(size: int, mode: str) -> None:
 def invoke(clients: Clients, endpoint: str, payload: Payload, accept: str = "") -> Payload:
     """Return the answer of an endpoint.
 
+    :raises ModelFailed: the model's code failed on the request.
     :raises StratusError: the model refused the request, or SageMaker did.
     """
     client = clients.service("sagemaker-runtime", attempts=2, timeout_s=READ_TIMEOUT_S)
@@ -74,7 +81,7 @@ def _model_error(endpoint: str, response: Mapping[str, Any]) -> StratusError:
         return StratusError(f"the model did not answer: {reason}", where=endpoint, fix=fix)
     first = next(iter(message.strip().splitlines()), "no message")[:300]
     text = f"the model answered {status}: {first}"
-    return UsageError(text, where=endpoint) if 400 <= status < 500 else StratusError(text, where=endpoint)
+    return UsageError(text, where=endpoint) if 400 <= status < 500 else ModelFailed(text, where=endpoint)
 
 
 def invoke_later(clients: Clients, endpoint: str, payload: Payload, url: str, accept: str = "") -> tuple[str, str]:

@@ -180,7 +180,8 @@ def transform_plan_lines(plan: TransformPlan) -> Lines:
 def _(result: TransformResult, _now: datetime) -> Lines:
     seconds = f" in {units.duration(result.seconds)}" if result.seconds is not None else ""
     usd = f", {units.usd(result.cost_usd)}" if result.cost_usd is not None else ""
-    return [f"  {result.name}: {units.count(result.objects, 'object')}{seconds}{usd}", f"  {result.output_url}"]
+    done = f"  {result.name}: {units.count(result.objects, 'object')}{seconds}{usd}"
+    return [done, line("  ", NextStep("Download", result.output_url, "predictions"), "  fetches the predictions")]
 
 
 @document.register(TransformResult)
