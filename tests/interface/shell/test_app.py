@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.interface import children
 from tests.support.interface.command_line import have_two_vms
 from tests.support.interface.shell_process import ESCAPES, ShellProcess
 from tests.support.paths import ROOT
@@ -38,7 +39,7 @@ def shell(place: Path, request: Any) -> Iterator[ShellProcess]:
         have_two_vms(place)
     process = ShellProcess(place, bad)
     yield process
-    process.child.close(force=True)
+    children.end(process.child)
 
 
 @pytest.mark.slow
@@ -70,7 +71,7 @@ def test_ctrl_c_at_the_prompt_of_a_dumb_terminal_is_a_new_prompt(place: Path) ->
 
     assert "escaped" not in process.until(r"\]: $")
     assert "Next: LaunchInstances()" in process.do("Status()")
-    process.child.close(force=True)
+    children.end(process.child)
 
 
 def test_what_is_up_is_shown_at_the_first_prompt_and_on_leaving(shell: ShellProcess) -> None:
@@ -96,7 +97,7 @@ def test_vms_that_were_stopped_and_forgotten_are_reminded_of_at_each_start(place
             shell.until(r"ml-1 has been stopped for 3 d 2 h \(max_hours is 8 h\): \$5\.84 a month for its disk")
             shell.until(r"TerminateAll\(\) terminates it")
         finally:
-            shell.child.close(force=True)
+            children.end(shell.child)
 
 
 def test_names_answers_and_mistakes_at_the_prompt(shell: ShellProcess) -> None:

@@ -11,6 +11,7 @@ from types import TracebackType
 import pytest
 
 from orchestrator.interface.verbs.registry import default_registry
+from tests.support.interface import children
 from tests.support.interface.shell_process import ESCAPES
 
 pexpect = pytest.importorskip("pexpect")
@@ -62,7 +63,7 @@ class Typist:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.child.close(force=True)
+        children.end(self.child)
 
     def until(self, pattern: str) -> str:
         """Read until a pattern has come; return the text up to its end."""
