@@ -136,9 +136,9 @@ def scan(
 def _change(digest: str, files: list[UploadFile], folder: Path, name: str) -> Change:
     """Return what changed since the last list of these files with another digest, and keep the new list."""
     present = {file.name: f"{file.digest} {file.mode} {file.mtime_ns}" for file in files}
-    saved = json_file.load(folder, name).get("lists", [])
+    saved = _saved_lists(folder, name)
     lists = [entry for entry in saved if entry[0] != digest]
-    if saved[-1:] != [[digest, present]]:
+    if saved[-1:] != [(digest, present)]:
         # Lists save time only, as digests do: without room for them everything else goes on.
         with suppress(OSError):
             json_file.save(folder, name, {"lists": [*lists[-1:], [digest, present]]}, indent=None)
@@ -149,6 +149,17 @@ def _change(digest: str, files: list[UploadFile], folder: Path, name: str) -> Ch
     # sha256sum writes names with these characters in another form.
     is_plain = not any(file.link or {"\n", "\\"} & set(file.name) for file in changed)
     return Change(lists[-1][0], changed) if is_small and is_plain else Change()
+
+
+def _saved_lists(folder: Path, name: str) -> list[tuple[str, dict[str, str]]]:
+    """Return digests of uploads, each with its files; those that are damaged are left out."""
+    lists: list[tuple[str, dict[str, str]]] = []
+    entries = json_file.load(folder, name).get("lists")
+    for entry in entries if isinstance(entries, list) else []:
+        match entry:
+            case [str(digest), dict(files)]:
+                lists.append((digest, files))
+    return lists
 
 
 def _scan_file(path: Path, relative: str, hashes: FileHashes, *, may_hold_credentials: bool) -> UploadFile | None:

@@ -195,3 +195,15 @@ def test_other_edits_are_requested_by_the_hosts(tmp_path: Path, edit: str) -> No
             (job / "two\nlines.py").touch()
 
     assert scan("p", job, "x", hashes_folder=tmp_path / "hashes").change == Change()
+
+
+@pytest.mark.parametrize("text", ["[]", '{"lists": 3}', '{"lists": [3, [], ["a"], ["a", 3], [1, {}]]}', "{damaged"])
+def test_damaged_lists_of_files_are_no_error(tmp_path: Path, text: str) -> None:
+    job, hashes = tmp_path / "job", tmp_path / "hashes"
+    job.mkdir()
+    (job / "a.py").write_text("1")
+    whole = scan("p", job, "x", hashes_folder=hashes)
+    for path in hashes.glob("*.list.json"):
+        path.write_text(text)
+
+    assert scan("p", job, "x", hashes_folder=hashes) == whole

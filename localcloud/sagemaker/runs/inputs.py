@@ -35,7 +35,7 @@ def link_shared(shared: Path, job: TrainingJob, hosts: Mapping[str, Path]) -> li
     """Link the channels that are folders of shared file systems; return the file systems.
 
     :param shared: folder of the file systems, by their ids.
-    :raises TransferError: there is no such file system, or folder.
+    :raises TransferError: the file system or the folder does not exist.
     """
     file_systems: list[Path] = []
     for channel in layout.channels(job):

@@ -47,7 +47,7 @@ TESTS = {
         "tests/cluster/test_lifetime_after_start.py",
     ),
     "orchestrator/cluster/replacement.py": ("tests/cluster/test_replacement.py",),
-    "orchestrator/jobs/record.py": ("tests/jobs/test_record.py",),
+    "orchestrator/jobs/record.py": ("tests/jobs/test_record.py", "tests/jobs/test_unknown_runs.py"),
     "orchestrator/jobs/results.py": ("tests/jobs/test_results.py",),
     "orchestrator/jobs/host_output.py": ("tests/jobs/test_host_output.py",),
     "orchestrator/ssh/receive.py": (
