@@ -1,4 +1,4 @@
-"""Lasting resources of a simulated cloud: volumes, file systems, images, snapshots; mount targets, placement groups."""
+"""Lasting resources of a simulated cloud: volumes, file systems, images, snapshots; placement groups, roles."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from localcloud.aws.ecr import ACCOUNT
 
 @dataclass(frozen=True)
 class LiveDisk:
-    """Something that stores data or makes it reachable, or a placement group.
+    """Something that stores data or makes it reachable, a placement group, or a role with tags.
 
-    :param kind: ``volume``, ``image``, ``snapshot``, ``EFS``, ``mount target``, ``Lustre`` or ``placement group``.
+    :param kind: ``volume``, ``image``, ``snapshot``, ``EFS``, ``mount target``, ``Lustre``, ``placement group``,
+        ``role`` or ``instance profile``; the last two belong to the account.
     :param name: of the request that made it: an image's name, the token of a file system; empty for other kinds.
     :param parent: id of what it belongs to: the instance of a volume, the image of a snapshot, the file system of a
         mount target.
@@ -31,10 +32,12 @@ def live(region: str) -> list[LiveDisk]:
     from moto.ec2.models import ec2_backends
     from moto.efs.models import efs_backends
     from moto.fsx.models import fsx_backends
+    from moto.iam.models import iam_backends
 
     backends: Any = (ec2_backends, efs_backends, fsx_backends)
     ec2, efs, fsx = (backend[ACCOUNT][region] for backend in backends)
-    return [*_of_ec2(ec2), *_of_efs(efs), *_of_fsx(fsx)]
+    iam: Any = iam_backends
+    return [*_of_ec2(ec2), *_of_efs(efs), *_of_fsx(fsx), *_of_iam(iam[ACCOUNT]["aws"])]
 
 
 def _of_ec2(ec2: Any) -> Iterator[LiveDisk]:
@@ -66,3 +69,12 @@ def _of_fsx(fsx: Any) -> Iterator[LiveDisk]:
     for item in fsx.file_systems.values():
         tags = {tag["Key"]: tag["Value"] for tag in fsx.tagger.list_tags_for_resource(item.resource_arn)["Tags"]}
         yield LiveDisk("Lustre", item.file_system_id, tags, item.client_request_token)
+
+
+def _of_iam(iam: Any) -> Iterator[LiveDisk]:
+    for kind, items in (("role", iam.roles), ("instance profile", iam.instance_profiles)):
+        for item in items.values():
+            tags = {tag["Key"]: tag["Value"] for tag in item.tags}
+            # Those without tags are of the embedded cloud itself.
+            if tags:
+                yield LiveDisk(kind, item.name, tags, item.name)

@@ -134,6 +134,7 @@ class Clients:
         self.endpoint_url = endpoint_url
         self.changes = 0
         self._clients: dict[tuple[str, str, int, float, bool], Any] = {}
+        self._limited: dict[tuple[int, float], Clients] = {}
         self._lock = threading.Lock()
 
     @property
@@ -184,7 +185,12 @@ class Clients:
         :param attempts: requests per call, the first one included.
         :param timeout_s: read timeout of one request, seconds.
         """
-        return self._copy(self.region, attempts, timeout_s)
+        # The same ones for all callers: creating the client of a service takes longer than a request.
+        with self._lock:
+            key = (attempts, timeout_s)
+            if key not in self._limited:
+                self._limited[key] = self._copy(self.region, attempts, timeout_s)
+            return self._limited[key]
 
     def _copy(self, region: str, attempts: int, timeout_s: float) -> Clients:
         return Clients(

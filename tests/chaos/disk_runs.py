@@ -1,4 +1,4 @@
-"""Random lives with volumes, file systems, baked images and placement groups. scripts/chaos --disks N lives them."""
+"""Random lives with disks, images, placement groups, reservations and roles. scripts/chaos --disks N lives them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from orchestrator.session import Session
 from tests.chaos import invariants
 from tests.chaos.invariants import TAG_RUN, InvariantMonitor
 from tests.chaos.lives import Life
+from tests.support.jobs.served_job import write_job
 from tests.support.localcloud import colleague
 
 if TYPE_CHECKING:
@@ -34,19 +35,24 @@ ssh_from = 203.0.113.7/32
 {file_systems}
 [vms]
 {vms}
+[job]
+run = {job}
 """
 VOLUMES = (
     "data = 50 GiB at /data",
     "work = 20 GiB at /work, keep",
     "fast = 20 GiB at /fast, io2, 1000 IOPS, keep",
     "scratch = 20 GiB at ~/scratch, io2, 1000 IOPS",
+    "copy = {lent.snapshot} at /copy",
+    "copies = 40 GiB at /copies, from {lent.snapshot}, keep",
+    "theirs = {lent.volume} at /theirs",
 )
 FILE_SYSTEMS = (
     "shared = efs at /shared",
     "lasting = efs at /lasting, keep",
     "quick = lustre 1200 GiB at /quick",
     "slow = lustre 1200 GiB at /slow, keep",
-    "lab = efs {lab} at /lab",
+    "lab = efs {lent.efs} at /lab",
 )
 CALLS = (
     "RunInstances",
@@ -76,6 +82,11 @@ CALLS = (
     "CreatePlacementGroup",
     "DescribePlacementGroups",
     "DeletePlacementGroup",
+    "CreateRole",
+    "PutRolePolicy",
+    "CreateInstanceProfile",
+    "AddRoleToInstanceProfile",
+    "DeleteRole",
 )
 """API calls that fail, or around which a life is interrupted; CreateFileSystem and two others are of EFS and FSx."""
 
@@ -87,6 +98,7 @@ _JOURNAL_KINDS = {
     "placement group": placement_groups.JOURNAL_KIND,
 }
 _LASTING = ("lasting", "slow")
+_ROLE = ("role", "instance profile")
 
 
 class DiskLife(Life):
@@ -100,16 +112,15 @@ class DiskLife(Life):
 
     def config(self) -> str:
         """Return the settings, with some of the disks."""
-        efs = self.cloud.session().client("efs", region_name=REGION)
-        self.lab = efs.create_file_system(CreationToken="lab")["FileSystemId"]
-        ec2 = self.cloud.session().client("ec2", region_name=REGION)
-        for subnet in ec2.describe_subnets()["Subnets"]:
-            efs.create_mount_target(FileSystemId=self.lab, SubnetId=subnet["SubnetId"])
+        self.lent = colleague.lend_disks(self.cloud)
         drawn = [
-            "\n".join(self.chance.sample(lines, self.chance.choice((0, 1, 2, 2)))) for lines in (VOLUMES, FILE_SYSTEMS)
+            "\n".join(self.chance.sample(lines, self.chance.choice((0, 1, 2, 2)))).format(lent=self.lent)
+            for lines in (VOLUMES, FILE_SYSTEMS)
         ]
-        placement = "placement = cluster" if self.chance.random() < 0.5 else ""
-        return CONFIG.format(volumes=drawn[0], file_systems=drawn[1].format(lab=self.lab), vms=placement)
+        placement = "placement = cluster\n" if self.chance.random() < 0.5 else ""
+        reserved = f"capacity_reservation = {self.lent.reservation}" if self.chance.random() < 0.2 else ""
+        job = write_job(self.folder / "line")
+        return CONFIG.format(volumes=drawn[0], file_systems=drawn[1], vms=placement + reserved, job=job)
 
     @property
     def verbs(self) -> Mapping[str, Callable[[Session], None]]:
@@ -123,6 +134,8 @@ class DiskLife(Life):
             "stop": lambda session: _ignore(session.cluster.stop()),
             "start": lambda session: _ignore(session.cluster.start()),
             "status": self._status,
+            "role": self._create_role,
+            "delete role": self._delete_role,
             "edit": self._edit,
             "recover": self._recover,
             "terminate": lambda session: self._terminate(session, kept=False),
@@ -135,7 +148,7 @@ class DiskLife(Life):
         colleague.create_disks(self.cloud)
         self.cloud.clock.sleep(300)
         self.monitor = InvariantMonitor(self.cloud)
-        self.monitor.foreign_ids = {item.id for item in self._disks(ours=False)} - {self.lab}
+        self.monitor.foreign_ids = {item.id for item in self._disks(ours=False)} - {*self.lent.ids}
         self.computer.on_request = self.monitor.check_request
 
     def live(self) -> list[str]:
@@ -145,7 +158,9 @@ class DiskLife(Life):
     def foreign(self) -> list[str]:
         """Return what there is of other owners, with all of its tags, and their security groups."""
         groups = invariants.resources(self.cloud, ours=False).groups
-        return [*map(str, self._disks(ours=False)), *sorted(groups)]
+        reservations = self.cloud.session().client("ec2", region_name=REGION).describe_capacity_reservations()
+        states = [f"{item['CapacityReservationId']} {item['State']}" for item in reservations["CapacityReservations"]]
+        return [*map(str, self._disks(ours=False)), *sorted(groups), *states]
 
     def is_recorded(self, line: str, entries: Sequence[JournalEntry]) -> bool:
         """Return True if the journal has the request that made it."""
@@ -163,12 +178,19 @@ class DiskLife(Life):
             return not names or self._has(entries, "image", names[0])
         if kind == "mount target":
             return True
+        if kind in _ROLE:
+            return self._has(entries, "role", item.name)
         return self._has(entries, _JOURNAL_KINDS.get(kind, kind), item.name)
 
     def clean_up(self) -> None:
-        """End the cluster, then what it keeps."""
+        """End the cluster, then what it keeps, and the role of its VMs."""
         self.end_all(self._ending)
-        self.end_all(self.live, kept=True)
+        self.end_all(self._billed, kept=True)
+        session = self.computer.session()
+        for _ in range(3):
+            if self.live():
+                session = self._step(session, "delete role")
+        self.violations += [f"left: {line}" for line in self.live()]
         self.violations += self.monitor.violations
         left = invariants.resources(self.cloud, ours=True)
         if any((left.instances, left.groups, left.keys)):
@@ -180,10 +202,13 @@ class DiskLife(Life):
     def _disks(self, *, ours: bool) -> Iterator[LiveDisk]:
         """Yield disks of the user, or of others."""
         items = self.cloud.live_disks(REGION)
-        theirs = {item.id for item in items if item.tags.get("stratus:owner") == colleague.OWNER} | {self.lab}
+        theirs = {item.id for item in items if item.tags.get("stratus:owner") == colleague.OWNER} | {*self.lent.ids}
         for item in items:
             if ours != (item.id in theirs or item.parent in theirs):
                 yield item
+
+    def _billed(self) -> list[str]:
+        return [line for line in self.live() if not line.startswith(_ROLE)]
 
     def _ending(self) -> list[str]:
         """Return what TerminateAll has to end."""
@@ -218,6 +243,12 @@ class DiskLife(Life):
     def _recover(self, session: Session) -> None:
         session.cluster.recover(terminate=self.chance.random() < 0.5)
 
+    def _create_role(self, session: Session) -> None:
+        session.instance_roles.create(session.instance_roles.plan(data=["s3://data/rows"]))
+
+    def _delete_role(self, session: Session) -> None:
+        session.instance_roles.delete(session.instance_roles.find())
+
     def _edit(self, _: Session) -> None:
         """Remove all disks from the settings: from the next process on, only the journal knows of them."""
         text = self.computer.config.read_text()
@@ -237,7 +268,7 @@ class DiskLife(Life):
 
     def _terminate(self, session: Session, *, kept: bool) -> None:
         report = session.cluster.terminate(kept=kept)
-        left = self.live() if kept else self._ending()
+        left = self._billed() if kept else self._ending()
         if not report.remaining and left:
             self.violations.append(f"TerminateAll reports nothing left, and there is {left}")
 

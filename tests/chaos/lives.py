@@ -131,7 +131,6 @@ class Life(ABC):
         """
         report = None
         for _ in range(3):
-            self.computer.clients.clear()
             report = None
             try:
                 report = self.computer.session().cluster.terminate(kept=kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from localcloud.simulation.cloud import InMemoryCloud
@@ -14,6 +15,38 @@ IMAGE = "123456789012.dkr.ecr.us-west-2.amazonaws.com/any:1"
 ROLE = "stratus-sagemaker-ml-us-west-2"
 BUCKET = "colleagues-data"
 INSTANCES = {"InstanceType": "ml.m5.large", "InstanceCount": 1}
+
+
+@dataclass(frozen=True)
+class LentDisks:
+    """Disks of the lab that the user's settings name, and a capacity reservation."""
+
+    efs: str
+    volume: str
+    snapshot: str
+    reservation: str
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Return their ids."""
+        return astuple(self)
+
+
+def lend_disks(cloud: InMemoryCloud) -> LentDisks:
+    """Create disks and a reservation that the user's settings may name; no cluster's tags are on them."""
+    session: Any = cloud.session()
+    ec2, efs = (session.client(name, region_name="us-west-2") for name in ("ec2", "efs"))
+    shared = efs.create_file_system(CreationToken="lab")["FileSystemId"]
+    subnets = ec2.describe_subnets()["Subnets"]
+    for subnet in subnets:
+        efs.create_mount_target(FileSystemId=shared, SubnetId=subnet["SubnetId"])
+    zone = subnets[0]["AvailabilityZone"]
+    volume = ec2.create_volume(AvailabilityZone=zone, Size=30, VolumeType="gp3")["VolumeId"]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    reservation = ec2.create_capacity_reservation(
+        InstanceType="c7i.2xlarge", InstancePlatform="Linux/UNIX", AvailabilityZone=zone, InstanceCount=2
+    )["CapacityReservation"]["CapacityReservationId"]
+    return LentDisks(shared, volume, snapshot, reservation)
 
 
 def role(cloud: InMemoryCloud) -> str:
