@@ -62,13 +62,16 @@ def handle(inner: Application, clock: Clock) -> Application:
         callers.check(environ, clock.utc())
         if not _is_s3(environ):
             return inner(environ, start_response)
+        query = requests.query(environ)
+        if requests.writes_object(environ) and "uploadId" in query:
+            objects.check_upload(environ["PATH_INFO"], query["uploadId"][0])
         head: list[Any] = []
         with objects.handling(_transfer(environ)) as transfer:
             body = list(inner(environ, lambda *fields: head.extend(fields)))
         if transfer.taken is not None and head[0].startswith("20"):
             environ[ANSWER] = transfer.taken
             _set_length(head, transfer.taken.size)
-        elif "uploadId" in (query := requests.query(environ)) and environ["REQUEST_METHOD"] == "GET":
+        elif "uploadId" in query and environ["REQUEST_METHOD"] == "GET":
             body = [objects.add_checksums(environ["PATH_INFO"], query["uploadId"][0], b"".join(body))]
             _set_length(head, len(body[0]))
         start_response(*head)

@@ -205,10 +205,23 @@ def _check(expected: dict[str, str], details: tuple[str, str, int] | None, size:
         raise ApiError("InvalidRequest", "The provided 'x-amz-mp-object-size' header does not match what was computed")
 
 
+def check_upload(path: str, upload_id: str) -> None:
+    """Check that the upload of a part is there, which moto does not.
+
+    :raises ApiError: it was completed or aborted.
+    """
+    if _upload(path, upload_id) is None:
+        raise ApiError("NoSuchUpload", "The specified upload does not exist.", 404)
+
+
+def _upload(path: str, upload_id: str) -> Any:
+    bucket = models.s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.get(path.lstrip("/").partition("/")[0])
+    return bucket.multiparts.get(upload_id) if bucket else None
+
+
 def add_checksums(path: str, upload_id: str, answer: bytes) -> bytes:
     """Return the answer to ListParts with the checksums of the parts, which moto leaves out."""
-    bucket = models.s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets.get(path.lstrip("/").partition("/")[0])
-    upload: Any = bucket.multiparts.get(upload_id) if bucket else None
+    upload = _upload(path, upload_id)
     algorithm = upload.metadata.get("x-amz-checksum-algorithm", "") if upload else ""
 
     def insert(match: re.Match[bytes]) -> bytes:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
 SMALL_FILES_AT_ONCE = 8
-FAILURES_IN_ERROR = 20
+LEFT_OUT_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ class StorageService:
         :raises StratusError: nothing could be sent.
         """
         url, access = S3Url.parse(target), self._access(options)
-        pairs = _pairs(path, url)
+        left_out: list[str] = []
+        pairs = _pairs(path, url, left_out)
+        self._report_left_out(left_out)
         meter = self._meter(sum(source.size for source, _ in pairs), options, "sending")
         uploader = Uploader(access, meter, self.unfinished)
         stored = {item.key: item for item in access.objects(url)} if by_time else {}
@@ -221,6 +223,12 @@ class StorageService:
         self.on_event(Event("data", phase, "start"))
         return Meter(self.clients.clock, total_bytes, report, options.limit_bytes_per_s if options else 0.0)
 
+    def _report_left_out(self, names: Sequence[str]) -> None:
+        if names:
+            more = f" and {len(names) - LEFT_OUT_SHOWN} more" if names[LEFT_OUT_SHOWN:] else ""
+            text = f"not sent, as links to folders and special files are not: {', '.join(names[:LEFT_OUT_SHOWN])}{more}"
+            self.on_event(Event("data", "sending", "warning", text=text))
+
     def _transfer(self, source: str, target: str, items: Sequence[_Item], meter: Meter) -> TransferReport:
         began = self.clients.clock.monotonic()
         failed: dict[str, StratusError] = {}
@@ -264,10 +272,10 @@ def _joined(failed: Mapping[str, StratusError]) -> StratusError:
     return first
 
 
-def _pairs(path: Path, url: S3Url) -> list[tuple[Source, S3Url]]:
-    """Return each file with its location."""
+def _pairs(path: Path, url: S3Url, left_out: list[str]) -> list[tuple[Source, S3Url]]:
+    """Return each file with its location; add the names of what is not sent to ``left_out``."""
     if path.is_dir():
-        files = [file for file in _files(path) if not file.name.endswith((locations.PART_SUFFIX, ".done"))]
+        files = [file for file in _files(path, left_out) if not locations.is_partial(file.name)]
         return [(Source.of(file), url.child(file.relative_to(path).as_posix())) for file in files]
     if path.exists() and not path.is_file():
         raise UsageError("not a file or a folder", where=str(path))
@@ -275,13 +283,20 @@ def _pairs(path: Path, url: S3Url) -> list[tuple[Source, S3Url]]:
     return [(Source.of(path), url.child(path.name) if is_folder else url)]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+def _files(folder: Path, left_out: list[str]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=_raise_unreadable):
+        # Links to folders may lead round in circles.
+        left_out += [str(path) for name in sorted(folders) if (path := Path(parent, name)).is_symlink()]
         for name in sorted(names):
             file = Path(parent, name)
-            # Sockets and pipes have no bytes to send.
             if file.is_file():
                 yield file
+            else:
+                left_out.append(str(file))
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise UsageError(f"cannot be read: {error.strerror}", where=str(error.filename)) from error
 
 
 def _objects(access: Access, url: S3Url) -> list[tuple[str, StoredObject]]:

@@ -133,6 +133,8 @@ def _explanation(code: str, url: S3Url, access: Access, action: str) -> tuple[st
         )
     if code in ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "TemporaryRedirect"):
         return "the bucket is in another region", "set [aws] region to that of the bucket"
+    if code == "NoSuchUpload":
+        return "another process has completed or aborted this upload", "run the same command again"
     if code in ("PreconditionFailed", "412"):
         return "the object has changed meanwhile", "run the same command again"
     if code == "BadDigest":

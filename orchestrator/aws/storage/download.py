@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 from orchestrator.aws.storage import crc32
 from orchestrator.aws.storage.bucket import Access, StoredObject
-from orchestrator.aws.storage.locations import PART_SUFFIX, S3Url
+from orchestrator.aws.storage.locations import LIST_SUFFIX, PART_SUFFIX, S3Url
 from orchestrator.aws.storage.upload import PARALLEL, PART_BYTES, Source, in_threads
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.transfer_meter import Meter
@@ -45,17 +46,18 @@ class PartialFile:
     @property
     def list_path(self) -> Path:
         """Path of the list: the header, then a number and a checksum per line."""
-        return self.path.with_name(self.path.name + ".done")
+        return self.target.with_name(self.target.name + LIST_SUFFIX)
 
     def open(self, size: int) -> None:
         """Open the file, and read the list of an earlier call if it is of the same object.
 
-        :raises StratusError: the disk has no room for it.
+        :raises StratusError: the disk has no room for it, or another download writes the same file.
         """
-        lines = self._lines()
-        is_same = bool(lines) and lines[0] == json.dumps(self.header, sort_keys=True)
-        self._descriptor = os.open(self.path, _FLAGS, 0o666)
         try:
+            self._descriptor = os.open(self.path, _FLAGS, 0o666)
+            self._lock_file()
+            lines = self._lines()
+            is_same = bool(lines) and lines[0] == json.dumps(self.header, sort_keys=True)
             self._allocate(size, is_same)
             if is_same:
                 self.done = dict(filter(None, map(_range_of, lines[1:])))
@@ -64,6 +66,30 @@ class PartialFile:
         except OSError as error:
             self.close()
             raise _disk_error(error, self.target) from error
+
+    def _lock_file(self) -> None:
+        """Keep other downloads out until the file is closed: their bytes would be mixed with these."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._refuse_second()
+        except OSError as error:
+            # File systems without locks, such as some of networks.
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+        try:
+            is_current = os.path.samestat(os.fstat(self._descriptor), self.path.lstat())
+        except FileNotFoundError:
+            is_current = False
+        if not is_current:
+            # Complete, and at its final name since it was opened.
+            self._refuse_second()
+
+    def _refuse_second(self) -> None:
+        self.close()
+        raise StratusError(
+            "another download writes this file", where=str(self.target), fix="wait for it, then run the command again"
+        )
 
     def _allocate(self, size: int, is_same: bool) -> None:
         facts = os.fstat(self._descriptor)
@@ -102,24 +128,31 @@ class PartialFile:
 
     def complete(self, number: int, checksum: int) -> None:
         """Note a complete range."""
-        with self._lock, self.list_path.open("a", encoding="utf-8") as file:
-            self.done[number] = checksum
-            # One line per range: a line torn by a kill costs that range alone.
-            file.write(f"{number} {checksum}\n")
+        try:
+            with self._lock, self.list_path.open("a", encoding="utf-8") as file:
+                self.done[number] = checksum
+                # One line per range: a line torn by a kill costs that range alone.
+                file.write(f"{number} {checksum}\n")
+        except OSError as error:
+            raise _disk_error(error, self.target) from error
 
     def finish(self, modified_s: float) -> None:
         """Give the file its name."""
-        os.fsync(self._descriptor)
-        self.close()
-        os.utime(self.path, (modified_s, modified_s))
-        os.replace(self.path, self.target)
+        try:
+            os.fsync(self._descriptor)
+            os.utime(self._descriptor, (modified_s, modified_s))
+            os.replace(self.path, self.target)
+        except OSError as error:
+            raise _disk_error(error, self.target) from error
+        # The lock ends last.
         self.list_path.unlink(missing_ok=True)
+        self.close()
 
     def discard(self) -> None:
         """Remove what was fetched."""
-        self.close()
         self.path.unlink(missing_ok=True)
         self.list_path.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Close the file."""

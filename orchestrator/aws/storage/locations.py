@@ -12,7 +12,8 @@ from orchestrator.core.errors import UsageError
 
 SCHEME = "s3://"
 PART_SUFFIX = ".stratus-part"
-LONGEST_NAME_BYTES = 255 - len(PART_SUFFIX) - len(".done")
+LIST_SUFFIX = PART_SUFFIX + ".done"
+LONGEST_NAME_BYTES = 255 - len(LIST_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def is_s3(text: str) -> bool:
     return text.startswith(SCHEME)
 
 
+def is_partial(name: str) -> bool:
+    """Return whether a download that is not complete has a file of this name beside its own."""
+    return name.endswith((PART_SUFFIX, LIST_SUFFIX))
+
+
 def refusal(name: str) -> str:
     """Return why an object's name cannot be a file's; empty if it can."""
     parts = name.split("/")
@@ -68,6 +74,8 @@ def refusal(name: str) -> str:
         return "its name leads out of the folder"
     if any(len(os.fsencode(part)) > LONGEST_NAME_BYTES for part in parts):
         return "its name is too long for a file"
+    if is_partial(name):
+        return "its name is that of a download that is not complete"
     return ""
 
 

@@ -104,16 +104,18 @@ class Unfinished:
                 if url or upload.url == str(location):
                     self._abort(access, S3Url.parse(upload.url), upload.upload_id)
                     aborted.append(upload)
-            self._settle(partial(_is_below if url else _is_at, str(location)))
+            self._settle(partial(_began_below if url else _began_at, location))
         return aborted
 
     def find_in(self, access: Access, url: S3Url) -> Iterator[UnfinishedUpload]:
-        """Yield the unfinished uploads below a location, of any computer."""
+        """Yield the unfinished uploads at or below a location, of any computer."""
         with access.errors("listing the uploads of", url):
             pages = access.s3.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=url.bucket, Prefix=url.key):
                 for item in page.get("Uploads", ()):
-                    yield UnfinishedUpload(str(S3Url(url.bucket, item["Key"])), item["UploadId"])
+                    # S3 compares beginnings: data2 is not below data.
+                    if _is_below(url, upload := S3Url(url.bucket, item["Key"])):
+                        yield UnfinishedUpload(str(upload), item["UploadId"])
 
     def _abort(self, access: Access, url: S3Url, upload_id: str) -> None:
         with access.errors("aborting the upload of", url):
@@ -135,12 +137,16 @@ def open_uploads(journal: Journal) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, map(_url_of, entries))))
 
 
-def _is_at(url: str, entry: JournalEntry) -> bool:
-    return _url_of(entry) == url
+def _is_below(url: S3Url, other: S3Url) -> bool:
+    return other == url or (other.bucket == url.bucket and other.key.startswith(url.folder.key))
 
 
-def _is_below(url: str, entry: JournalEntry) -> bool:
-    return _url_of(entry).startswith(url)
+def _began_at(url: S3Url, entry: JournalEntry) -> bool:
+    return _url_of(entry) == str(url)
+
+
+def _began_below(url: S3Url, entry: JournalEntry) -> bool:
+    return bool(text := _url_of(entry)) and _is_below(url, S3Url.parse(text))
 
 
 def _url_of(entry: JournalEntry) -> str:

@@ -22,6 +22,8 @@ SLOTS = 128
 """Files of a host without a role: as many URLs are signed at the start."""
 
 MAX_MANIFEST_BYTES = 16 << 20
+MOST_READABLE = 20_000
+"""Files of all hosts: each URL is signed at the start, which takes some seconds for so many."""
 
 
 class RunStore(Protocol):
@@ -89,26 +91,43 @@ def _key(url: str) -> str:
 
 def _restore(store: RunStore, url: str) -> dict[str, Any]:
     """Return the manifests in S3, and URLs that read their files."""
-    bucket = url.removeprefix("s3://").partition("/")[0]
     manifests: dict[str, Any] = {}
+    keys: set[str] = set()
     for name in store.names(url):
         rank = name.strip("/").removeprefix("rank-")
-        if rank.isdigit() and (content := store.read(f"{url}/rank-{rank}/{MANIFEST}", MAX_MANIFEST_BYTES)):
-            manifests[rank] = _parse(content, f"{url}/rank-{rank}/{MANIFEST}")
-    keys = {str(facts["key"]) for manifest in manifests.values() for facts in manifest["files"].values()}
+        place = f"{url}/rank-{rank}/"
+        if rank.isdigit() and (content := store.read(place + MANIFEST, MAX_MANIFEST_BYTES)):
+            manifests[rank] = _parse(content, place)
+            keys |= {facts["key"] for facts in manifests[rank]["files"].values()}
+    if len(keys) > MOST_READABLE:
+        fix = NextStep("InstanceRole") + "  creates a role"
+        raise UsageError(f"{len(keys):,} files are too many for VMs without a role", where=url, fix=fix)
+    bucket = url.removeprefix("s3://").partition("/")[0]
     return {"manifests": manifests, "urls": {key: store.readable(f"s3://{bucket}/{key}") for key in sorted(keys)}}
 
 
-def _parse(content: bytes, url: str) -> dict[str, Any]:
+def _parse(content: bytes, place: str) -> dict[str, Any]:
+    """Return the manifest of a host's folder.
+
+    :param place: the folder, with a slash at its end.
+    :raises UsageError: it is damaged, or names objects elsewhere: a host writes it, and gets URLs of what it names.
+    """
     try:
         manifest = json.loads(content)
         is_valid = all(
             isinstance(facts["key"], str) and isinstance(facts["size"], int) and isinstance(facts["sha256"], str)
             for facts in manifest["files"].values()
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         is_valid = False
     if not is_valid:
-        fix = "delete it for a start without checkpoints; " + NextStep("ListData", url) + "  shows it"
-        raise UsageError("is not a list of checkpoints", where=url, fix=fix)
+        raise _refusal("is not a list of checkpoints", place)
+    for facts in manifest["files"].values():
+        if not facts["key"].startswith(_key(place)) or ".." in facts["key"].split("/"):
+            raise _refusal(f"names {ascii(facts['key'])[:120]}, which is not in the folder of its VM", place)
     return dict(manifest)
+
+
+def _refusal(message: str, place: str) -> UsageError:
+    fix = "delete it for a start without checkpoints; " + NextStep("ListData", place) + "  shows it"
+    return UsageError(message, where=place + MANIFEST, fix=fix)
