@@ -35,7 +35,7 @@ from orchestrator.install import local_image, training_code, upload
 from orchestrator.jobs import build, record
 from orchestrator.jobs.build import JobPlan
 from orchestrator.jobs.managed import options as managed_options
-from orchestrator.jobs.managed import records
+from orchestrator.jobs.managed import records, time_limit
 from orchestrator.jobs.runs import RunHandle
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.jobs.spec import JobSpec
@@ -150,7 +150,10 @@ class SageMakerService:
         own = self.context.cluster_id
         network = shared_folders.network(self.clients, [*records.values()], own, Network(subnets, groups))
         run_url = f"s3://{bucket}/{self._prefix}/{layout.run_id}"
-        max_runtime_s = self._max_runtime_s(job, usd_per_hour, keep_alive_s)
+        limit_s = time_limit.limit_s(
+            self.context.settings.cluster, usd_per_hour, max_hours=job.options.max_hours, kept_s=keep_alive_s
+        )
+        max_runtime_s = max(1, min(int(limit_s), api.MAX_RUNTIME_S))
         request = TrainingRequest(
             name=training.name_prefix(self.context.cluster_id.cluster) + layout.run_id,
             role_arn=role_arn,
@@ -229,28 +232,6 @@ class SageMakerService:
             except CloudRefused as error:
                 problems.append(error)
         NotReady.raise_if_any(problems)
-
-    def _max_runtime_s(self, job: JobSpec, usd_per_hour: Decimal | None, keep_alive_s: int) -> int:
-        """Return the limit of time by max_hours of the job, or of the settings, and by max_dollars.
-
-        :param keep_alive_s: how long its instances are kept afterwards, which max_dollars pays as well.
-        """
-        cluster = self.context.settings.cluster
-        seconds = (job.options.max_hours or cluster.max_hours) * 3600
-        if cluster.max_dollars:
-            if not usd_per_hour:
-                fix = "set [cluster] max_dollars = 0 to train without a cap"
-                raise UsageError("the price is unknown, so max_dollars cannot be kept", where="[cluster]", fix=fix)
-            affordable_s = cluster.max_dollars / float(usd_per_hour) * 3600 - keep_alive_s
-            if affordable_s < 1:
-                raise UsageError(
-                    f"max_dollars = {cluster.max_dollars:g} does not pay keep_alive_minutes = {keep_alive_s // 60}, "
-                    f"${usd_per_hour:.2f} per hour",
-                    where="[cluster]",
-                    fix="raise max_dollars, or set [sagemaker] keep_alive_minutes = 0",
-                )
-            seconds = min(seconds, affordable_s)
-        return max(1, min(int(seconds), api.MAX_RUNTIME_S))
 
     # -- data
 

@@ -37,9 +37,13 @@ class TransformFailed(Exception):
 
 @dataclass
 class TransformJob(Resource):
-    """A transform job."""
+    """A transform job.
+
+    :param server: its container; None before it starts.
+    """
 
     failure: str = ""
+    server: Server | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -134,6 +138,9 @@ class TransformApi:
                 message = f"The request was rejected because the transform job is in status {job.status}."
                 raise ApiError("ValidationException", message)
             job.status = "Stopping"
+            if job.server is not None:
+                # A model that is loaded, or asked, may take many minutes.
+                self.site.begin(job.server.stop, f"stop {job.name}")
         return {}
 
     def close(self) -> None:
@@ -155,6 +162,8 @@ class TransformApi:
         failure = ""
         stream = LogStream(self.environment, job.region, LOG_GROUP, f"{job.name}/i-{1:017x}")
         server = self.site.server(model, job.region, _variables(job.request), stream.write)
+        with self.environment.lock:
+            job.server = server
         try:
             server.start()
             _Transfer(self.site.storage(model["ExecutionRoleArn"], job.name, job.region), server, job).run()

@@ -107,9 +107,17 @@ class RunModels:
             ids = ", ".join(past.run_id for past in matching)
             raise UsageError(f"{run!r} is the end of several runs: {ids}", fix="write more of the id")
         if not matching:
-            text = f"no run {run!r} was fetched to {self.runs_folder}/" if run else "no run was fetched here"
-            raise UsageError(text, fix=NextStep("FetchResults", *([run] if run else [])) + "  fetches one")
+            raise self._not_fetched(run)
         return matching[-1]
+
+    def _not_fetched(self, run: str) -> UsageError:
+        if not run:
+            return UsageError("no run was fetched here", fix=NextStep("FetchResults") + "  fetches one")
+        text = f"no run {run!r} was fetched to {self.runs_folder}/"
+        known = [past.run_id for past in record.past_runs(self.runs_folder) if past.run_id.endswith(run)]
+        if known:
+            return UsageError(text, fix=NextStep("FetchResults", known[-1]) + "  fetches it")
+        return UsageError(text, fix=NextStep("Runs") + "  lists yours")
 
     def _job(self, past: record.PastRun, job: JobSource | None, again: Again) -> JobSpec:
         """Return the job of a run: the one that is named, else where the run was started from, else of the settings."""

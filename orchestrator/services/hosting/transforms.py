@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
@@ -20,14 +20,15 @@ from orchestrator.aws.sagemaker.uses import Use
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core import cost
 from orchestrator.core.clock import Backoff
-from orchestrator.core.errors import JobFailed, LeftRunning, StratusError, UsageError, first_line
+from orchestrator.core.errors import CloudRefused, JobFailed, LeftRunning, StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep
+from orchestrator.jobs.managed import time_limit
 from orchestrator.jobs.scripts.script_job import JobSource
 from orchestrator.services.hosting import payloads
 from orchestrator.services.hosting.models import Again, RunModel, RunModels
 
-TIMEOUT_S = 24 * 3600.0
+STOP_TIMEOUT_S = 600.0
 BACKOFF = Backoff(first_s=0.1, longest_s=15.0)
 TAIL_LINES = 10
 AGAIN = partial(NextStep, "BatchTransform")
@@ -61,12 +62,14 @@ class TransformPlan:
 
     :param objects: number of objects that were found; 1,000 may be more.
     :param usd_per_hour: of all instances; None if unknown.
+    :param limit_s: it is stopped after so many seconds, by the computer that waits for it.
     """
 
     request: TransformRequest
     model: RunModel
     objects: int
     usd_per_hour: Decimal | None
+    limit_s: float
     price_source: str = ""
 
 
@@ -106,13 +109,23 @@ class TransformService:
         if choices.count < 1:
             raise UsageError(f"count = {choices.count}: a transform has at least 1 instance")
         model = self.models.find(choices.run, choices.job, choices.again)
-        keys = artifacts.first_keys(self.clients, choices.source, 1000)
-        if not keys:
-            raise UsageError("there are no objects with this prefix", where=choices.source)
-        request = self._request(choices, model, keys)
+        source, keys = self._find_objects(choices.source)
+        request = self._request(replace(choices, source=source), model, keys)
         api_requests.check(self.clients, "CreateTransformJob", request.as_dict())
-        usd_per_hour, source = self._price(choices)
-        return TransformPlan(request, model, len(keys), usd_per_hour, source)
+        usd_per_hour, price_source = self._price(choices)
+        limit_s = time_limit.limit_s(self.context.settings.cluster, usd_per_hour)
+        return TransformPlan(request, model, len(keys), usd_per_hour, limit_s, price_source)
+
+    def _find_objects(self, source: str) -> tuple[str, list[str]]:
+        """Return the prefix of a request, and the first keys that have it."""
+        # A prefix is a beginning of text for SageMaker: data would match data2 as well.
+        folder = source.rstrip("/") + "/"
+        if keys := artifacts.first_keys(self.clients, folder, 1000):
+            return folder, keys
+        _, key = artifacts.split_url(source)
+        if key in artifacts.first_keys(self.clients, source, 1):
+            return source, [key]
+        raise UsageError("there are no objects with this prefix", where=source)
 
     def _request(self, choices: TransformChoices, model: RunModel, keys: list[str]) -> TransformRequest:
         types = {payloads.content_type(key) for key in keys if not key.endswith("/")}
@@ -131,8 +144,7 @@ class TransformService:
         return TransformRequest(
             name=name,
             model=name,
-            # A prefix is a beginning of text for SageMaker: data would match data2 as well.
-            input_url=choices.source if _is_object(choices.source, keys) else choices.source.rstrip("/") + "/",
+            input_url=choices.source,
             output_url=model.url(f"transforms/{name}"),
             content_type=content_type,
             instance_type=choices.instance_type,
@@ -173,7 +185,7 @@ class TransformService:
         on_start(request.name)
         fix = NextStep("Status") + "  shows it; " + NextStep("TerminateAll") + "  ends it, and all else"
         with unwatched.billed_on(f"the transform job {request.name}", fix):
-            job = self._wait(request.name)
+            job = self._wait(plan)
         self._undo(request.name)
         self.log.record_ended_name(request.name)
         return self._result(plan, job)
@@ -197,18 +209,30 @@ class TransformService:
             return False
         return True
 
-    def _wait(self, name: str) -> TransformJob:
+    def _wait(self, plan: TransformPlan) -> TransformJob:
+        """Wait for the end; what reaches the limit of time is stopped."""
+        name = plan.request.name
         self.context.on_event(Event("", "transform", "progress", text=f"{name} is InProgress"))
-        for _ in self.context.clock.attempts(TIMEOUT_S, BACKOFF):
+        if job := self._ended(name, plan.limit_s):
+            return job
+        text = f"stopping {name}: it reached the limit of time, {plan.limit_s / 3600:.3g} h"
+        self.context.on_event(Event("", "transform", "warning", text=text))
+        transforms.stop(self.clients, name)
+        if job := self._ended(name, STOP_TIMEOUT_S):
+            text = f"stopped after {plan.limit_s / 3600:.3g} h: [cluster] max_hours, or what max_dollars pays"
+            return replace(job, reason=job.reason or text)
+        fix = NextStep("Status") + "  shows it"
+        raise LeftRunning(f"{name} has not stopped within {STOP_TIMEOUT_S / 60:.0f} minutes", left=[name], fix=fix)
+
+    def _ended(self, name: str, timeout_s: float) -> TransformJob | None:
+        """Return a transform when it has ended; None if it runs after ``timeout_s`` seconds."""
+        for _ in self.context.clock.attempts(timeout_s, BACKOFF):
             job = transforms.find(self.clients, name)
-            if job is None or job.has_ended:
-                break
-        else:
-            job = None
-        if job is None:
-            fix = NextStep("Status") + "  shows it"
-            raise LeftRunning(f"{name} has not ended within {TIMEOUT_S / 3600:.0f} h", left=[name], fix=fix)
-        return job
+            if job is None:
+                raise CloudRefused("there is no such transform job any more", where=name, code="ResourceNotFound")
+            if job.has_ended:
+                return job
+        return None
 
     def _result(self, plan: TransformPlan, job: TransformJob) -> TransformResult:
         if job.status != "Completed":
@@ -226,7 +250,3 @@ class TransformService:
         # The reason of the failure counts, and is known.
         except StratusError:
             return []
-
-
-def _is_object(source: str, keys: list[str]) -> bool:
-    return keys == [artifacts.split_url(source)[1]]

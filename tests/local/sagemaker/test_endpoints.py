@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,26 @@ def test_a_batch_transform_predicts_every_object(session: Session, project: Proj
     plan = session.transforms.plan(choices)
     result = session.transforms.run(plan)
 
-    assert (plan.objects, result.state, result.objects) == (3, "Completed", 2)
+    assert (plan.objects, result.state, result.objects) == (2, "Completed", 2)
     bucket, _, prefix = result.output_url.removeprefix("s3://").partition("/")
     content = s3.get_object(Bucket=bucket, Key=f"{prefix}a.csv.out")["Body"].read()
     assert [[float(line)] for line in content.split()] == EXPECTED
     bad = session.transforms.plan(TransformChoices(f"s3://{BUCKET}/rows2/", RUN_ID, project.folder / "line"))
     with pytest.raises(JobFailed, match="the container answered 400: line 1: 'x' is not a number"):
         session.transforms.run(bad)
+    assert leftovers(project) == []
+
+
+def test_a_batch_transform_is_stopped_at_the_limit_of_time(session: Session, project: Project) -> None:
+    boto(project.env, "s3").put_object(Bucket=BUCKET, Key="slow/a.csv", Body=b"1\n")
+    job = write_job(project.folder / "slow" / "line", predict="import time\ndef load(folder): time.sleep(3600)\n")
+
+    plan = session.transforms.plan(TransformChoices(f"s3://{BUCKET}/slow", RUN_ID, job))
+    with pytest.raises(JobFailed, match=r"the transform is Stopped: stopped after 0\.000278 h: \[cluster\] max_hours"):
+        session.transforms.run(replace(plan, limit_s=1.0))
+
+    assert plan.limit_s == session.context.settings.cluster.max_hours * 3600
+    assert [entry for entry in session.transforms.log.open_entries() if entry.kind == "transform"] == []
     assert leftovers(project) == []
 
 
@@ -194,7 +208,7 @@ def test_an_answer_that_the_model_refuses_is_one_line(session: Session, project:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"run": "zzz"}, "no run 'zzz' was fetched"),
+        ({"run": "zzz"}, "Runs()  lists yours"),
         ({"name": "a_b"}, "cannot be the name of an endpoint: letters, digits and single hyphens"),
         ({"max_hours": -1.0}, "max_hours = -1: 0 for never, or up to 8760"),
         ({"fleet": Fleet("fast")}, "'fast' is not a way of hosting"),

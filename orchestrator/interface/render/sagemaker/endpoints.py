@@ -90,24 +90,33 @@ def _end(plan: DeployPlan) -> Lines:
 @lines.register(EndpointStatus)
 def _(status: EndpointStatus, now: datetime) -> Lines:
     reason = [f"    {status.reason}"] if status.reason else []
-    return [*units.columns([_cells(status, now)]), *reason]
+    return [*endpoint_lines([status], now), *reason]
 
 
 def endpoint_lines(statuses: Sequence[EndpointStatus], now: datetime) -> Lines:
     """Return a row for each endpoint."""
     if not statuses:
         return [line("  no endpoints. ", NextStep("Deploy"), " creates one.")]
-    return list(units.columns([_cells(status, now) for status in statuses]))
+    rows = units.columns([_cells(status) for status in statuses])
+    return [text for row, status in zip(rows, statuses, strict=True) for text in (row, *_details(status, now))]
 
 
-def _cells(status: EndpointStatus, now: datetime) -> list[str]:
+def _cells(status: EndpointStatus) -> list[str]:
     size = f"{status.count} x {status.type}" if status.type else "serverless"
-    scaling = f"scales {status.scaling[0]} to {status.scaling[1]}" if status.scaling else ""
-    since = f"since {units.clock(status.created_at, now)}" if status.created_at else ""
-    end = f"ends {units.clock(status.ends_at, now)}" if status.ends_at else ""
     price = units.unit_price(status.usd_per_hour) if status.type else "by requests"
-    mode = status.mode if status.type else ""
-    return [status.name, status.state, mode, size, scaling, since, end, price]
+    return [status.name, status.state, size, price]
+
+
+def _details(status: EndpointStatus, now: datetime) -> Lines:
+    """Return a second line: with all of them in one, a row is wider than a terminal."""
+    parts = [
+        status.mode if status.type else "",
+        f"scales {status.scaling[0]} to {status.scaling[1]}" if status.scaling else "",
+        f"since {units.clock(status.created_at, now)}" if status.created_at else "",
+        f"ends {units.clock(status.ends_at, now)}" if status.ends_at else "",
+    ]
+    shown = "   ".join(part for part in parts if part)
+    return [f"    {shown}"] if shown else []
 
 
 @document.register(EndpointStatus)
@@ -172,7 +181,9 @@ def transform_plan_lines(plan: TransformPlan) -> Lines:
         line(_heading("Output"), f"{request.output_url}/"),
         line(_heading("On"), f"{request.count} x {request.instance_type}"),
         *_price(plan.usd_per_hour, plan.price_source),
-        line("         It is billed until all objects are predicted, without a limit of time."),
+        line(
+            f"         It is stopped after {units.duration(plan.limit_s)}, by this computer: AWS has no limit for it."
+        ),
     ]
 
 

@@ -299,7 +299,7 @@ def batch_transform(
 ) -> TransformResult:
     """Predict every object below an S3 prefix.
 
-    Shows plan and price, asks, and waits for the end.
+    Shows plan and price, asks, and waits for the end; at [cluster] max_hours or max_dollars it is stopped.
 
     CSV and JSON lines are sent in parts of whole lines, other objects as a whole. The predictions of each object are in
     S3, under its name with .out.
