@@ -15,6 +15,7 @@ RUN_SCRIPTS = (
     "container.sh",
     "cancel.sh",
     "spot.sh",
+    "follow.sh",
     "python.sh",
     "limit.sh",
     "notify.sh",
@@ -83,7 +84,7 @@ def bundle(files: Mapping[str, bytes], *parts: bytes) -> bytes:
 def bundle_part(files: Mapping[str, bytes]) -> bytes:
     """Return files as a part of bundles: what several hosts get is compressed once."""
     # For the owner only: bundles contain keys and environments of jobs.
-    return bundle_copies((name, data, 0o600, 0) for name, data in files.items())
+    return bundle_copies((name, data, 0o700 if "/bin/" in name else 0o600, 0) for name, data in files.items())
 
 
 def bundle_copies(files: Iterable[tuple[str, bytes, int, int]]) -> bytes:

@@ -12,7 +12,7 @@ from orchestrator.jobs.runner import RunFiles
 from orchestrator.ssh.line_stream import LineStreams, heartbeat_limits
 
 READY = "@@ready"
-SCRIPTS = ("run.sh", "start.sh", "follow.sh")
+SCRIPTS = ("run.sh", "start.sh")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ folder=$1 which=$2
 shift 2
 [ -d "$folder" ] || { echo "@@left 0"; exit 0; }
 run=${folder##*/}
-host=$(sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1)
+
+host_name() { sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1; }
 
 roles() {
     for file in "$folder"/state/*.pid; do
@@ -26,7 +27,9 @@ members() {
         for role in $(roles); do
             [ -e "$folder/state/$role.rc" ] || ps -o pid= -s "$(cat "$folder/state/$role.pid")"
         done
-        grep -lzxF "STRATUS_RUN=$run" /proc/[0-9]*/environ | xargs -r grep -lzxF "STRATUS_HOST=$host" | cut -d/ -f3
+        # shellcheck disable=SC2046  # names of files in /proc
+        set -- $(grep -lzxF "STRATUS_RUN=$run" /proc/[0-9]*/environ)
+        [ $# -eq 0 ] || grep -lzxF "STRATUS_HOST=$(host_name)" "$@" | cut -d/ -f3
     } 2>/dev/null | tr -d ' ' | sort -u
 }
 
@@ -49,13 +52,18 @@ docker() { if command docker version >/dev/null 2>&1; then command docker "$@"; 
 # Stopped ones too: they remain after the VM was stopped while they ran.
 containers() {
     [ "$which" = all ] && grep -q '^STRATUS_IMAGE=' "$folder"/task/*.env 2>/dev/null || return 0
-    docker ps -aq --filter "label=stratus.run=$run" --filter "name=-$host-" 2>/dev/null
+    docker ps -aq --filter "label=stratus.run=$run" --filter "name=-$(host_name)-" 2>/dev/null
 }
 
 cancelled=$*
 for role in $(roles); do
     [ -e "$folder/state/$role.rc" ] || cancelled="$cancelled $role"
 done
+# The end of most runs: no helper, and nothing was left behind.
+if [ "$which" = helpers ] && [ -z "$cancelled" ] && [ -z "$(members)" ]; then
+    echo "@@left 0"
+    exit 0
+fi
 # Until the states are written, a task that is gone counts as being ended: follow.sh waits for its state.
 [ "$which" = all ] && : >"$folder/state/ending"
 signal TERM

@@ -31,7 +31,8 @@ while [ ! -s "$state.pid" ] || [ ! -e "$folder/log/$role.log" ]; do
     [ -e "$state.rc" ] && break
     sleep 0.1
 done
-pid=$(cat "$state.pid")
+pid=
+read -r pid 2>/dev/null <"$state.pid"
 if [ ! -e "$state.rc" ] && kill -0 "$pid" 2>/dev/null; then
     tail -n "+$((seen + 1))" -s 0.2 --pid="$pid" -f "$folder/log/$role.log" 2>/dev/null
 else

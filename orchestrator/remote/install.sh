@@ -56,7 +56,8 @@ step() { # NAME SCRIPT ARGUMENT...
     clock
     began=$now
     echo "@@step $name start 0"
-    if sh "$bundle/steps/$script" check "$@" 9>&-; then
+    # Without a shell of its own: in most installs, and before every run, nothing is to be done but these checks.
+    if (set -- check "$@" && . "$bundle/steps/$script") 9>&-; then
         outcome=unchanged
     elif [ -n "$only_check" ]; then
         outcome=missing

@@ -21,9 +21,8 @@ go) mark= ;;
 "follow "*) mark=${line#follow } ;;
 *) exit 0 ;;
 esac
-follow=$(cat "$bundle/follow.sh")
 sh "$bundle/start.sh" "$bundle" "$@" </dev/null
 status=$?
 echo "@@start $status"
 [ "$status" -eq 0 ] && [ -n "$mark" ] || exit "$status"
-exec sh -c "$follow" follow.sh "$1" main 0 "$mark" </dev/null
+exec sh "$HOME/stratus/runs/$1/bin/follow.sh" "$1" main 0 "$mark" </dev/null

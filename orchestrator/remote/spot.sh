@@ -6,7 +6,6 @@
 set -u
 folder=$1 venv=$2
 run=${folder##*/}
-host=$(sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1)
 base=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
 base=${base%/}
 
@@ -24,6 +23,7 @@ is_running() {
 }
 
 members() {
+    host=$(sed -n 's/^STRATUS_HOST=//p' "$folder"/task/*.env 2>/dev/null | head -n 1)
     {
         for file in "$folder"/state/*.pid; do
             [ -e "${file%.pid}.rc" ] || ps -o pid= -s "$(cat "$file")"
@@ -32,7 +32,12 @@ members() {
     } 2>/dev/null | tr -d ' ' | sort -u
 }
 
-[ "$(metadata instance-life-cycle)" = spot ] || exit 0
+kind=$(metadata instance-life-cycle)
+if [ "$kind" != spot ]; then
+    # For the next start, which then spares the queries until the VM boots again.
+    [ -z "$kind" ] || cat /proc/sys/kernel/random/boot_id >"$HOME/stratus/state/not-spot"
+    exit 0
+fi
 while is_running; do
     if notice=$(metadata spot/instance-action); then
         when=$(printf %s "$notice" | sed -n 's/.*"time"[^"]*"\([^"]*\)".*/\1/p')

@@ -20,7 +20,14 @@ if [ "$runtime" = venv ] && [ ! -f "$root/venvs/$venv/.stratus-requirements" ]; 
     echo "@@missing packages of $venv"
     exit 0
 fi
-image=$(sed -n 's/^STRATUS_IMAGE=//p' "$bundle"/run/task/*.env | head -n 1)
+image=
+for env in "$bundle"/run/task/*.env; do
+    # Read by the shell here and below: most of the time of a start is that of processes for small files.
+    [ -e "$env" ] || continue
+    while IFS= read -r line; do
+        case $line in STRATUS_IMAGE=*) image=${line#*=} && break 2 ;; esac
+    done <"$env"
+done
 if [ -n "$image" ] && ! docker image inspect -- "$image" >/dev/null 2>&1 && ! sudo -n docker image inspect -- "$image" >/dev/null 2>&1; then
     echo "@@missing image $image"
     exit 0
@@ -28,20 +35,22 @@ fi
 for link in "$@"; do
     [ -e "$root/${link%%=*}" ] || { echo "@@missing data ${link#*=}"; exit 0; }
 done
-mkdir -p "$folder.new" && cp -R "$bundle/run/." "$folder.new/" && mkdir -p "$folder.new/log" "$folder.new/state" || exit 73
+[ -d "$root/runs" ] || mkdir -p "$root/runs" || exit 73
+# Of an attempt whose host went down: mv would move into it.
+[ ! -e "$folder.new" ] || rm -rf "$folder.new" || exit 73
+mv "$bundle/run" "$folder.new" && mkdir "$folder.new/log" "$folder.new/state" || exit 73
 cp -R "$root/$code" "$folder.new/workdir" 2>/dev/null || mkdir -p "$folder.new/workdir"
 for link in "$@"; do
     dest="$folder.new/workdir/${link#*=}"
     mkdir -p "${dest%/*}" && rm -rf "$dest" && ln -s "$root/${link%%=*}" "$dest" || exit 73
 done
-chmod 700 "$folder.new/bin/"* || exit 73
 [ -f "$root/venvs/$venv/.stratus-versions" ] && cp "$root/venvs/$venv/.stratus-versions" "$folder.new/state/versions.txt"
 # Moved to its real name when complete: a folder of that name can be run.
 mv "$folder.new" "$folder" || exit 73
 
 for pid in "$root"/runs/*/state/*.pid; do
     other=${pid%/state/*}
-    [ "$other" != "$folder" ] && [ -s "$pid" ] && [ ! -e "${pid%.pid}.rc" ] && kill -0 "$(cat "$pid")" 2>/dev/null &&
+    [ "$other" != "$folder" ] && [ -s "$pid" ] && [ ! -e "${pid%.pid}.rc" ] && read -r leader <"$pid" && kill -0 "$leader" 2>/dev/null &&
         echo "@@busy ${other##*/}"
 done
 
@@ -55,5 +64,8 @@ done
 [ -s "$folder/limit" ] && setsid sh "$folder/bin/limit.sh" "$folder" "$(cat "$folder/limit")" </dev/null >/dev/null 2>&1 &
 [ -s "$folder/checkpoints" ] &&
     setsid sh "$folder/bin/checkpoints.sh" "$folder" "$root/venvs/$venv" loop </dev/null >/dev/null 2>&1 &
-# Exits at once on a VM that is not a spot instance.
+# The kind of an instance never changes: spot.sh finds it out once, and writes down the boot in which it holds.
+boot=
+read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id
+read -r not_spot 2>/dev/null <"$root/state/not-spot" && [ -n "$boot" ] && [ "$not_spot" = "$boot" ] && exit 0
 setsid sh "$folder/bin/spot.sh" "$folder" "$root/venvs/$venv" </dev/null >/dev/null 2>&1 &

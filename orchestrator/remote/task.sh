@@ -5,6 +5,8 @@ set -u
 folder=$1 role=$2 venv=$3
 state="$folder/state/$role"
 echo $$ >"$state.pid"
+# A client that follows the run waits for it.
+: >>"$folder/log/$role.log"
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ >"$state.started"
 # Room for the outcome is taken now and written over later: a job that fills the disk must not lose its exit status.
 printf '%24s\n' '' >"$state.ended.new"
@@ -24,7 +26,8 @@ fi
 export PYTHONUNBUFFERED=1 MPLBACKEND=Agg STRATUS_FOLDER="$folder" STRATUS_HOSTFILE="$folder/hostfile"
 if [ -z "${STRATUS_SLOTS:-}" ]; then
     # One process per GPU that is present; without any, one.
-    STRATUS_SLOTS=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
+    STRATUS_SLOTS=0
+    command -v nvidia-smi >/dev/null 2>&1 && STRATUS_SLOTS=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU ')
     [ "$STRATUS_SLOTS" -gt 0 ] || STRATUS_SLOTS=1
 fi
 export STRATUS_SLOTS
@@ -71,9 +74,9 @@ esac
 date -u +%Y-%m-%dT%H:%M:%S.%3NZ 1<>"$state.ended.new" && mv "$state.ended.new" "$state.ended"
 echo "$rc" 1<>"$state.rc.new" && mv "$state.rc.new" "$state.rc"
 if [ "$last" = yes ]; then
-    env -u STRATUS_RUN sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1
+    (unset STRATUS_RUN && exec sh "$folder/bin/cancel.sh" "$folder" helpers >/dev/null 2>&1)
     # The keys of a mesh give access to the other hosts: they are removed with the run.
-    rm -rf "$folder/mesh"
+    [ ! -e "$folder/mesh" ] || rm -rf "$folder/mesh"
 fi
-[ "$role" = main ] && sh "$folder/bin/results.sh" "$folder"
-[ "$role" = main ] && sh "$folder/bin/notify.sh" "$folder" "$([ "$rc" = 0 ] && echo "done" || echo failed)"
+[ "$role" = main ] && [ -s "$folder/results" ] && sh "$folder/bin/results.sh" "$folder"
+[ "$role" = main ] && [ -s "$folder/notify" ] && sh "$folder/bin/notify.sh" "$folder" "$([ "$rc" = 0 ] && echo "done" || echo failed)"

@@ -86,3 +86,18 @@ def test_a_session_whose_caller_is_gone_ends(vm: ScriptHost) -> None:
         assert process.wait(30) == 0
     wait_until(lambda: not [line for line in processes("run.sh") if str(vm.home) in line])
     assert not (vm.home / "stratus/runs").exists()
+
+
+def test_a_host_is_asked_once_per_boot_whether_it_is_a_spot_instance(vm: ScriptHost) -> None:
+    kind = vm.home / "stratus/state/not-spot"
+    kind.parent.mkdir(parents=True)
+    kind.write_bytes(Path("/proc/sys/kernel/random/boot_id").read_bytes())
+    spot = {"bin/spot.sh": 'touch "$1/state/asked"\n'}
+    asked = [vm.home / f"stratus/runs/{RUN}{number}/state/asked" for number in range(2)]
+
+    vm.start(f"{RUN}0", spot, main="true")
+    kind.write_text("another boot\n")
+    vm.start(f"{RUN}1", spot, main="true")
+
+    wait_until(asked[1].exists)
+    assert not asked[0].exists()

@@ -40,8 +40,7 @@ install_venv() { # Debian and Ubuntu have ensurepip in a package of its own, one
 
 case $mode in
 check)
-    [ "$(cat "$mark" 2>/dev/null)" = "$python $shared" ] && [ -x "$venv/bin/python" ] && exit 0
-    exit 1
+    read -r present 2>/dev/null <"$mark" && [ "$present" = "$python $shared" ] && [ -x "$venv/bin/python" ]
     ;;
 apply)
     if ! command -v "$python" >/dev/null 2>&1; then

@@ -55,7 +55,7 @@ older_python() { # fails with one line if pip left out the requested version of 
 
 case $mode in
 check)
-    [ "$(cat "$mark" 2>/dev/null)" = "$digest" ]
+    read -r present 2>/dev/null <"$mark" && [ "$present" = "$digest" ]
     ;;
 apply)
     rm -f "$mark"

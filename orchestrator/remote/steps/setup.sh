@@ -10,7 +10,7 @@ mark="$venv/.stratus-setup"
 
 case $mode in
 check)
-    [ "$(cat "$mark" 2>/dev/null)" = "$digest" ]
+    read -r present 2>/dev/null <"$mark" && [ "$present" = "$digest" ]
     ;;
 apply)
     rm -f "$mark"

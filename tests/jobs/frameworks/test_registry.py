@@ -22,6 +22,7 @@ EVERY_RUN = {
     "bin/container.sh",
     "bin/cancel.sh",
     "bin/spot.sh",
+    "bin/follow.sh",
     "bin/python.sh",
     "bin/limit.sh",
     "bin/notify.sh",
