@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
-from moto.iam.models import iam_backends
+from moto.iam import urls
+from moto.iam.exceptions import NotFoundException
+from moto.iam.models import IAMBackend, iam_backends
 from moto.sts.models import AssumedRole, sts_backends
 
 from localcloud.aws.error_responses import ApiError, bad_keys, denied
@@ -30,8 +32,23 @@ _SESSION = timedelta(hours=6)
 _RENEW_BEFORE = timedelta(minutes=15)
 
 
+class Iam(IAMBackend):
+    """moto's IAM, which fails where AWS refuses."""
+
+    # moto looks for it beside the module of the class.
+    _url_module = urls
+
+    def remove_role_from_instance_profile(self, profile_name: str, role_name: str) -> None:
+        """Remove a role, which the profile must have."""
+        if self.get_role(role_name) not in self.get_instance_profile(profile_name).roles:
+            raise NotFoundException(f"The role with name {role_name} cannot be found.")
+        super().remove_role_from_instance_profile(profile_name, role_name)
+
+
 def seed() -> None:
     """Create the user, and the role with the instance profile of the same name."""
+    backends: Any = iam_backends
+    backends.backend = Iam
     iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]
     iam.create_user("us-west-2", USER)
     key = iam.create_access_key(USER)
