@@ -83,5 +83,5 @@ def stop(ssh: SshClient, host: Host) -> bool:
 
 
 def _run(ssh: SshClient, host: Host, *args: str, timeout_s: float) -> CommandResult:
-    bundle = remote_scripts.bundle(remote_scripts.scripts(("jupyter.sh", "jupyter_use.py")))
+    bundle = remote_scripts.bundle(remote_scripts.scripts(("jupyter.sh", "jupyter_use.py", "notebooks/host_client.py")))
     return ssh.run(host, remote_scripts.bundle_command("jupyter.sh", *args), stdin=bundle, timeout_s=timeout_s)

@@ -33,21 +33,25 @@ find_server() { # sets pid and port; false without a server that runs: a killed 
     return 1
 }
 
+add_client() { # the module stratus, with a Dask client, behind all packages of every kernel
+    mkdir -p "$folder/lib" && cp "$bundle/notebooks/host_client.py" "$folder/lib/stratus.py" &&
+        echo "$folder/lib" >"$packages/stratus-host.pth"
+}
+
 add_kernels() { # one for each job whose environment has the version of Python that JupyterLab's has
     version=$("$python" -c 'import sys; print(*sys.version_info[:2])')
-    packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     for venv in "$root"/venvs/*/; do
         name=$(basename "$venv")
         [ -e "$folder/data/kernels/$name/kernel.json" ] && continue
         [ "$("$venv/bin/python" -c 'import sys; print(*sys.version_info[:2])' 2>/dev/null)" = "$version" ] || continue
         mkdir -p "$folder/data/kernels/$name"
         # Behind the job's own packages, whose versions stay as they are: it need not have ipykernel.
-        "$python" - "$venv/bin/python" "$packages" "$name" >"$folder/data/kernels/$name/kernel.json" <<'SPEC' || rm -rf "$folder/data/kernels/$name"
+        "$python" - "$venv/bin/python" "$packages" "$folder/lib" "$name" >"$folder/data/kernels/$name/kernel.json" <<'SPEC' || rm -rf "$folder/data/kernels/$name"
 import json
 import sys
 
-interpreter, packages, name = sys.argv[1:]
-start = f"import sys; sys.path.append({packages!r}); from ipykernel import kernelapp; kernelapp.launch_new_instance()"
+interpreter, *folders, name = sys.argv[1:]
+start = f"import sys; sys.path += {folders!r}; from ipykernel import kernelapp; kernelapp.launch_new_instance()"
 print(json.dumps({"argv": [interpreter, "-c", start, "-f", "{connection_file}"], "display_name": name, "language": "python"}))
 SPEC
     done
@@ -101,6 +105,8 @@ case $mode in
 start)
     # Also for a server that runs: jobs may have been installed since its start.
     find_server || rm -rf "$folder"/data/kernels/*
+    packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    add_client
     add_kernels
     if [ -n "$needed" ] && [ -n "$job" ] && [ ! -e "$folder/data/kernels/$job/kernel.json" ]; then
         echo "@@nokernel $(ls "$folder/data/kernels" | tr '\n' ' ')"

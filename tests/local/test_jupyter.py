@@ -32,11 +32,11 @@ EXECUTE = """
 import json, sys, urllib.request, uuid
 from urllib.parse import parse_qs, urlsplit
 import websocket
-url, kernel, code = sys.argv[1:]
+url, kernel, name, code = sys.argv[1:]
 parts = urlsplit(url)
 headers = {"Authorization": "token " + parse_qs(parts.query)["token"][0]}
 if not kernel:
-    request = urllib.request.Request(f"http://{parts.netloc}/api/kernels", b"{}", headers)
+    request = urllib.request.Request(f"http://{parts.netloc}/api/kernels", name.encode(), headers)
     kernel = json.load(urllib.request.urlopen(request, timeout=60))["id"]
 print(kernel)
 address = f"ws://{parts.netloc}/api/kernels/{kernel}/channels"
@@ -64,6 +64,12 @@ def project(cloud: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
     folder.mkdir()
     (folder / "job.ini").write_text("[job]\nrequirements = requirements.txt\nsingle = true\n")
     (folder / "requirements.txt").write_text("cowsay\n")
+    wait = "while [ ! -e ~/enough ]; do sleep 0.1; done"
+    project.job(
+        f"framework = dask\nrequirements = requirements.txt\nmulti = {wait}\n",
+        name="many",
+        requirements__txt="distributed\n",
+    )
     with project.session() as session:
         assert not session.cluster.launch(session.cluster.plan(1)).failed
         assert not session.jobs.install().failed
@@ -84,10 +90,12 @@ def on_host(session: Session, command: str) -> str:
     return "\n".join(output.lines)
 
 
-def execute(session: Session, url: str, code: str, kernel: str = "") -> tuple[str, str]:
-    """Execute code in a kernel, a new one by default; return the kernel's id and the output."""
+def execute(session: Session, url: str, code: str, kernel: str = "", name: str = "") -> tuple[str, str]:
+    """Execute code in a kernel, by default a new one, of this name; return the kernel's id and the output."""
     python = f"{on_host(session, 'echo $HOME')}/stratus/venvs/.jupyter/bin/python"
-    done = subprocess.run([python, "-c", EXECUTE, url, kernel, code], capture_output=True, text=True, timeout=200)
+    wanted = json.dumps({"name": name} if name else {})
+    command = [python, "-c", EXECUTE, url, kernel, wanted, code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     kernel, _, output = done.stdout.partition("\n")
     return kernel, output.strip()
@@ -192,12 +200,28 @@ def test_a_kernel_that_works_is_use_of_the_vm(session: Session) -> None:
     )
     idle = on_host(session, watch.replace("seq 600", "seq 20"))
     python = f"{on_host(session, 'echo $HOME')}/stratus/venvs/.jupyter/bin/python"
-    with subprocess.Popen([python, "-c", EXECUTE, page.url, "", code], stdout=subprocess.DEVNULL):
+    with subprocess.Popen([python, "-c", EXECUTE, page.url, "", "{}", code], stdout=subprocess.DEVNULL):
         busy = on_host(session, watch)
         on_host(session, "touch enough")
 
     assert "cannot access" in idle
     assert busy.splitlines()[0] == "busy"
+
+
+def test_a_notebook_there_has_a_client_of_the_dask_cluster_of_a_run(project: Project, session: Session) -> None:
+    folder = find.find(str(project.folder / "many"))
+    code = "import stratus; c = stratus.client(); print(c.submit(sum, [40, 2]).result(timeout=60), c.scheduler.address)"
+    before = execute(session, session.notebooks.open().url, code)[1]
+    assert not session.jobs.install(folder=folder).failed
+    run = session.jobs.start(multi=True, folder=folder)
+    page = session.notebooks.open()
+    there, other = (execute(session, page.url, code, name=name)[1] for name in ("many", "python3"))
+    on_host(session, "touch ~/enough")
+    session.jobs.follow(run.run_id, on_line=lambda host, line: None)
+
+    assert before.startswith("stratus.client: there is no Dask run on this VM; on your computer, RunMultiVM")
+    assert re.fullmatch(r"42 tls://\S+", there)
+    assert other.startswith("stratus.client: distributed is not installed in this kernel: choose the kernel many (")
 
 
 def test_one_call_ends_it_with_its_kernels(session: Session) -> None:
