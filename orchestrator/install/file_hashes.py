@@ -18,9 +18,8 @@ KEPT_BYTES = MAX_CREDENTIAL_BYTES + 1
 MAX_SOURCES = 100
 """Folders whose digests are kept; the oldest are dropped."""
 
-MARGIN_NS = 1_000_000_000
-"""Nanoseconds before a digest was kept in which a change may have had the same time stamp; git has the same rule:
-https://git-scm.com/docs/racy-git"""
+COARSE_NS = 2_000_000_000
+"""Nanoseconds between time stamps of file systems that count whole seconds, as FAT and NFS version 2 do."""
 
 BLOCK_BYTES = 1 << 20
 
@@ -38,7 +37,6 @@ class FileHashes:
         self._kept = json_file.load(folder, self._name) if folder else {}
         self._used: dict[str, list[object]] = {}
         self._has_new = False
-        self._trusted_until_ns = self._saved_at_ns() - MARGIN_NS
 
     def __enter__(self) -> FileHashes:
         return self
@@ -60,16 +58,27 @@ class FileHashes:
         # ctime cannot be set: with it, a change that keeps size and mtime is noticed, too.
         facts: list[object] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
         match self._kept.get(str(path)):
-            case [*old, str(digest)] if old == facts and status.st_ctime_ns < self._trusted_until_ns:
+            case [*old, int(read_at_ns), str(digest)] if old == facts and is_settled(status.st_ctime_ns, read_at_ns):
                 pass
             case _:
-                digest, self._has_new = _hash_file(path), True
-        self._used[str(path)] = [*facts, digest]
+                self._has_new = True
+                read_at_ns, digest = self._now_ns(), _hash_file(path)
+                is_racy = not is_settled(status.st_ctime_ns, read_at_ns)
+                # A second reading now, of a file that has just been written, saves that of the next upload.
+                if is_racy and is_settled(status.st_ctime_ns, now_ns := self._now_ns()):
+                    read_at_ns, digest = now_ns, _hash_file(path)
+        self._used[str(path)] = [*facts, read_at_ns, digest]
         return digest
 
-    def _saved_at_ns(self) -> int:
+    def _now_ns(self) -> int:
+        """Return the time as the file system stamps it on files; 0 if that is unknown."""
+        if not self._folder:
+            return 0
+        stamp = self._folder / "now"
         try:
-            return (self._folder / self._name).stat().st_mtime_ns if self._folder else 0
+            self._folder.mkdir(parents=True, exist_ok=True)
+            stamp.touch()
+            return stamp.stat().st_mtime_ns
         except OSError:
             return 0
 
@@ -77,6 +86,14 @@ class FileHashes:
         files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
         for path in files[:-MAX_SOURCES]:
             path.unlink(missing_ok=True)
+
+
+def is_settled(ctime_ns: int, read_at_ns: int) -> bool:
+    """Return True if a change since a file was read has another time stamp than its last one before.
+
+    Git has the same rule: https://git-scm.com/docs/racy-git.
+    """
+    return ctime_ns + (0 if ctime_ns % 1_000_000_000 else COARSE_NS) < read_at_ns
 
 
 def _hash_file(path: Path) -> str:

@@ -18,6 +18,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import sys
 import zlib
 
@@ -59,10 +60,9 @@ def records(data: bytes) -> Iterator[list[str]]:
         yield fields[start : start + FIELDS]
 
 
-def stat_of(path: str) -> list[int]:
+def facts(status: os.stat_result) -> list[int]:
     """Return everything that changes when the file does: ctime cannot be set back."""
-    stat = os.stat(path, follow_symlinks=False)
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def sha256_of(path: str) -> str:
@@ -131,8 +131,8 @@ class Index:
     def _load(self, path: str) -> None:
         try:
             with open(path, "rb") as file:
-                for name, digest, *stat in records(file.read()):
-                    self.files[name] = (digest, [int(number) for number in stat])
+                for name, digest, *numbers in records(file.read()):
+                    self.files[name] = (digest, [int(number) for number in numbers])
                     self.paths.setdefault(digest, []).append(name)
         # A damaged index costs time only: contents are compared instead.
         except (OSError, ValueError):
@@ -141,23 +141,23 @@ class Index:
     def holds(self, path: str, digest: str, size: int) -> bool:
         """Return True if a file has this content; its bytes are read unless it is as it was when it arrived."""
         try:
-            stat = stat_of(path)
+            status = os.lstat(path)
         except OSError:
             return False
-        if stat[0] != size or not os.path.isfile(path) or os.path.islink(path):
+        if status.st_size != size or not stat.S_ISREG(status.st_mode):
             return False
         known = self.files.get(path)
-        return (known[0] if known and known[1] == stat else sha256_of(path)) == digest
+        return (known[0] if known and known[1] == facts(status) else sha256_of(path)) == digest
 
     def find(self, digest: str, size: int) -> str:
         """Return the path of a file with this content; empty if there is none."""
         return next((path for path in self.paths.get(digest, ()) if self.holds(path, digest, size)), "")
 
-    def save(self, name: str, digests: dict[str, str]) -> None:
-        """Write the digests of one upload's files, by path."""
+    def save(self, name: str, files: dict[str, tuple[str, list[int]]]) -> None:
+        """Write one upload's files, as they are: digest and facts of each path."""
         path = os.path.join(self.state, f"parcel-{name}.files")
         part = f"{path}.{os.getpid()}"
-        text = "".join("\0".join([path, digest, *map(str, stat_of(path)), ""]) for path, digest in digests.items())
+        text = "".join("\0".join([path, digest, *map(str, numbers), ""]) for path, (digest, numbers) in files.items())
         with open(part, "wb") as file:
             file.write(text.encode("utf-8", "surrogateescape"))
         os.replace(part, path)
@@ -169,8 +169,10 @@ class Parcel:
     def __init__(self, name: str, dest: str, files: list[File], index: Index) -> None:
         self.name, self.dest, self.new, self.partial = name, dest, f"{dest}.new", f"{dest}.partial"
         self.files, self.index = files, index
-        # Name of a file that was sent -> its digest.
-        self.arrived: dict[str, str] = {}
+        # Name of a file that was sent -> its digest, and its facts if it has its mode and time.
+        self.arrived: dict[str, tuple[str, list[int]]] = {}
+        # Folders in which a file may be under its own name.
+        self.folders = [dest, self.partial]
         # As tar does: root keeps the modes, for others the umask holds.
         os.umask(umask := os.umask(0o077))
         self.mask = 0o777 if os.geteuid() == 0 else 0o777 & ~umask
@@ -185,6 +187,7 @@ class Parcel:
         if os.path.isdir(self.new):
             remove(self.partial)
             os.rename(self.new, self.partial)
+        self.folders = [folder for folder in self.folders if os.path.isdir(folder)]
         os.makedirs(self.new)
         for folder in sorted({os.path.dirname(file.name) for file in self.files} - {""}):
             os.makedirs(os.path.join(self.new, folder), exist_ok=True)
@@ -205,7 +208,7 @@ class Parcel:
     def take(self, file: File) -> bool:
         """Bring one file into the new folder, if this host has its content."""
         path = os.path.join(self.new, file.name)
-        for folder in (self.dest, self.partial):
+        for folder in self.folders:
             old = os.path.join(folder, file.name)
             if self.index.holds(old, file.digest, file.size) and link(old, path):
                 return True
@@ -223,26 +226,37 @@ class Parcel:
             if file.digest in first:
                 copy(os.path.join(self.new, first[file.digest]), path)
                 # Its own digest: the file may have changed on the client since the list was made.
-                self.arrived[file.name] = self.arrived[first[file.digest]]
+                self.arrived[file.name] = (self.arrived[first[file.digest]][0], [])
             else:
-                self.arrived[file.name] = self.receive_one(path, file.size, stream)
+                self.arrived[file.name] = self.receive_one(path, file, stream)
                 first[file.digest] = file.name
 
-    def receive_one(self, path: str, size: int, stream: Stream) -> str:
-        """Write one file, under its own name when it is complete; return its digest."""
-        part, digest = f"{self.new}.part", hashlib.sha256()
-        with open(part, "wb", buffering=0) as file:
-            for block in stream.blocks(size):
+    def receive_one(self, path: str, file: File, stream: Stream) -> tuple[str, list[int]]:
+        """Write one file, with its mode and its time; return its digest and facts.
+
+        One that is incomplete, because the upload is interrupted, is found by its size.
+        """
+        mode, digest = file.mode & self.mask, hashlib.sha256()
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            for block in stream.blocks(file.size):
                 digest.update(block)
-                write_all(file.fileno(), block)
-        os.rename(part, path)
-        return digest.hexdigest()
+                while block:
+                    block = block[os.write(target, block) :]
+            # The umask holds for root, too, and a folder may have rules of its own.
+            if os.fstat(target).st_mode & 0o7777 != mode:
+                os.fchmod(target, mode)
+            os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+            return digest.hexdigest(), facts(os.fstat(target))
+        finally:
+            os.close(target)
 
     def finish(self) -> None:
         """Set modes and times, and put the new folder in the place of the old one."""
         files = [file for file in self.files if not file.link]
         for file in files:
-            finish_file(os.path.join(self.new, file.name), file.mode & self.mask, file.mtime_ns)
+            if not self.arrived.get(file.name, ("", []))[1]:
+                finish_file(os.path.join(self.new, file.name), file.mode & self.mask, file.mtime_ns)
         # Moved away before it is removed: a job's container may have written files into it that only root can remove.
         old = f"{self.dest}.old.{os.getpid()}"
         if os.path.lexists(self.dest):
@@ -252,8 +266,12 @@ class Parcel:
         for folder in (old, self.partial):
             remove(folder)
         # After the removal, which changes ctime of files that were in both folders.
-        digests = {os.path.join(self.dest, file.name): self.arrived.get(file.name, file.digest) for file in files}
-        self.index.save(self.name, digests)
+        self.index.save(self.name, {os.path.join(self.dest, file.name): self.known(file) for file in files})
+
+    def known(self, file: File) -> tuple[str, list[int]]:
+        """Return the digest and the facts of a file in its place."""
+        digest, numbers = self.arrived.get(file.name, (file.digest, []))
+        return digest, numbers or facts(os.lstat(os.path.join(self.dest, file.name)))
 
 
 def remove(folder: str) -> None:
@@ -279,10 +297,10 @@ def attempt(change: Callable[[str], None], path: str) -> None:
 
 def finish_file(path: str, mode: int, mtime_ns: int) -> None:
     """Set the mode and the time of a file, where they differ."""
-    stat = os.stat(path)
-    if stat.st_mode & 0o7777 != mode:
+    status = os.stat(path)
+    if status.st_mode & 0o7777 != mode:
         os.chmod(path, mode)
-    if stat.st_mtime_ns != mtime_ns:
+    if status.st_mtime_ns != mtime_ns:
         os.utime(path, ns=(mtime_ns, mtime_ns))
 
 
@@ -312,12 +330,6 @@ def copy(source: str, path: str) -> None:
         except OSError:
             while block := reader.read(BLOCK_BYTES):
                 writer.write(block)
-
-
-def write_all(file: int, block: memoryview) -> None:
-    """Write a block, whatever the number of calls."""
-    while block:
-        block = block[os.write(file, block) :]
 
 
 def bitmap(numbers: list[int]) -> str:

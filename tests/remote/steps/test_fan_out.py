@@ -120,6 +120,26 @@ def test_of_a_file_that_has_grown_only_the_end_is_sent(tmp_path: Path, source: P
     assert again.sent < 4_000_000
 
 
+@pytest.mark.slow
+def test_of_a_large_file_that_has_changed_in_one_place_one_piece_is_sent(tmp_path: Path) -> None:
+    """A few pieces tell that the rest is worth reading; a file with other bytes all over is sent as a whole."""
+    large = tmp_path / "source/large"
+    large.parent.mkdir()
+    large.write_bytes(os.urandom(20 << 20))
+    sent = []
+    for change in (b"", b"one line", os.urandom(20 << 20)):
+        with large.open("r+b") as file:
+            file.seek(0 if len(change) > 8 else 7 << 20)
+            file.write(change)
+        with fan_out(tmp_path, large.parent) as tree:
+            host = tree.host("ml-0")
+            assert tree.send(host) == {"ml-0": 0}
+        assert content(host.dest) == content(large.parent)
+        sent.append(round(host.sent / (1 << 20)))
+
+    assert sent == [20, 1, 20]
+
+
 def test_wrong_data_of_a_lying_host_is_refused(tmp_path: Path, source: Path) -> None:
     """The one that it sends them to goes elsewhere, and passes on none of it."""
     with fan_out(tmp_path, source) as tree:

@@ -261,6 +261,18 @@ def test_an_interrupted_upload_continues_where_it_ended(vm: ScriptHost, source: 
     assert "big" not in left
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_a_file_that_an_interruption_spoiled_is_sent_again(vm: ScriptHost, source: Path, *, is_whole: bool) -> None:
+    """It is not taken for complete by its name, nor by its size."""
+    assert interrupt(vm, scan("job.code", source, "jobs/job"), 0.6).returncode == 1
+    spoiled = vm.home / "stratus/jobs/job.new/big"
+    assert 0 < spoiled.stat().st_size < (source / "big").stat().st_size
+    if is_whole:
+        spoiled.write_bytes(bytes((source / "big").stat().st_size))
+
+    assert "big" in send(vm, source)
+
+
 def test_a_file_that_shrinks_while_it_is_sent_is_padded_and_sent_again_later(vm: ScriptHost, source: Path) -> None:
     """The host has the size from the list; its index has the digest of what arrived."""
     upload = scan("job.code", source, "jobs/job")
