@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.core import remote_scripts
 from orchestrator.core.errors import HostError, UsageError
 from orchestrator.core.events import Event, EventHandler
 from orchestrator.core.host import Host
-from orchestrator.core.next_step import Message, NextStep
+from orchestrator.core.next_step import NextStep, Text
 from orchestrator.hosts.commands import marked_lines, script_error
 
 if TYPE_CHECKING:
@@ -27,23 +28,42 @@ _STOP = {
 }
 
 
+@dataclass
+class Preparation:
+    """A host that is prepared for an image.
+
+    :param has_ended_early: set at its end if the host may have come back before, so that secrets were on its disk.
+    """
+
+    has_ended_early: bool = False
+
+
 @contextmanager
-def prepared(ssh: SshClient, host: Host, *, remove_runs: bool, on_event: EventHandler) -> Iterator[None]:
+def prepared(
+    ssh: SshClient, host: Host, *, owner: str, remove_runs: bool, on_event: EventHandler
+) -> Iterator[Preparation]:
     """Prepare a host, and restore it afterwards.
 
+    :param owner: names this computer: a preparation that a shell of it has left behind is replaced.
     :param remove_runs: delete ended runs with their outputs, for good.
     :raises UsageError: something works on the host, or it has runs that are to stay.
     :raises HostError: it cannot be prepared.
     """
-    output = _run(ssh, host, "prepare", str(RESTORE_AFTER_S), *(["drop"] if remove_runs else []))
+    token, began = ssh.clock.new_id(), ssh.clock.now()
+    output = _run(ssh, host, "prepare", token, owner, str(RESTORE_AFTER_S), *(["drop"] if remove_runs else []))
     _check(host, output)
+    preparation = Preparation()
     try:
-        yield
+        yield preparation
     finally:
         try:
-            problems = marked_lines(_run(ssh, host, "restore"), "@@cannot")
+            output = _run(ssh, host, "restore", token)
+            problems = marked_lines(output, "@@cannot")
+            # Such as after the sleep of this computer.
+            preparation.has_ended_early = bool(marked_lines(output, "@@late"))
         except HostError as error:
             problems = [f"{error}; it restores itself within {RESTORE_AFTER_S // 60} min"]
+            preparation.has_ended_early = (ssh.clock.now() - began).total_seconds() >= RESTORE_AFTER_S
         for problem in problems:
             on_event(Event(host.name, "restore", "warning", text=problem))
 
@@ -76,10 +96,15 @@ def _check(host: Host, output: str) -> None:
 
 def _busy(busy: Sequence[str]) -> str:
     names = [item.rpartition("-")[2] if item.startswith("run ") else item for item in busy]
+    names = ["another BakeImage" if name == "image" else name for name in names]
     return f"{', '.join(dict.fromkeys(names))} works on it"
 
 
-def _how_to_end(busy: Sequence[str]) -> Message:
+def _how_to_end(busy: Sequence[str]) -> Text:
+    if "image" in busy:
+        return (
+            f"wait for the image that another computer makes; at the latest in {RESTORE_AFTER_S // 60} min it is over"
+        )
     for program in busy:
         if program in _STOP:
             return _STOP[program] + "  ends it"

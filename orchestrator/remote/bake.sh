@@ -1,14 +1,16 @@
 #!/bin/sh
 # Removes everything but installed software from the disk of this host, while an image of the disk is made.
 #
-#   sh bake.sh BUNDLE prepare SECONDS [drop]   drop: also ended runs with their outputs, for good
-#   sh bake.sh BUNDLE restore
+#   sh bake.sh BUNDLE prepare TOKEN OWNER SECONDS [drop]   drop: also ended runs with their outputs, for good
+#   sh bake.sh BUNDLE restore TOKEN
 #
 # prepare prints "@@busy WHAT" for what still works here and "@@run RUN" for each ended run, and changes nothing then; or
 # "@@cannot REASON"; else "@@ready". Keys, credentials, histories and the state of cloud-init are kept in memory until
 # restore, or for SECONDS: the host stays what it is. Uploaded code and data, logs and temporary files are deleted.
+# OWNER is the computer that asks: it replaces a preparation of its own, whose shell has ended, and no other.
+# restore prints "@@late restored" if the host came back before, "@@cannot REASON", or "@@restored".
 set -u
-bundle=$1 mode=$2
+bundle=$1 mode=$2 token=$3
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 # Below / on a VM; a host that is a folder has everything below that folder, and needs no root.
@@ -22,14 +24,22 @@ stash=/dev/shm/stratus-bake.$(echo "$HOME" | cksum | cut -d' ' -f1)
 stratus=$HOME/stratus home=${HOME#"$root/"}
 most_mib=256
 
+come_back() { # before the timer of the preparation, which is ended
+    timer=$(cat "$stash/timer" 2>/dev/null)
+    sh "$stash/restore.sh"
+    [ -z "$timer" ] || kill -- "-$timer" 2>/dev/null
+}
+
 if [ "$mode" = restore ]; then
-    [ ! -e "$stash/restore.sh" ] || sh "$stash/restore.sh"
+    [ "$(cat "$stash/token" 2>/dev/null)" = "$token" ] || { echo "@@late restored"; exit 0; }
+    come_back
     [ -e "$stash" ] && echo "@@cannot the files in $stash could not be put back" || echo "@@restored"
     exit 0
 fi
-seconds=$3 drop=${4:-}
+computer=$4 seconds=$5 drop=${6:-}
 
 works() { # prints what must not be cut off, or lost
+    [ ! -e "$stash/restore.sh" ] || [ "$(cat "$stash/owner" 2>/dev/null)" = "$computer" ] || echo "@@busy image"
     for pid in "$stratus"/runs/*/state/*.pid; do
         [ -s "$pid" ] && [ ! -e "${pid%.pid}.rc" ] && kill -0 "$(cat "$pid")" 2>/dev/null || continue
         run=${pid%/state/*}
@@ -71,7 +81,7 @@ overwrite() { # PATH...: deletes small files so that the snapshot does not hold 
 }
 
 fail() { # REASON: puts everything back
-    sh "$stash/restore.sh" >/dev/null 2>&1
+    come_back >/dev/null 2>&1
     echo "@@cannot $1"
     exit 0
 }
@@ -79,9 +89,10 @@ fail() { # REASON: puts everything back
 working=$(works)
 [ -z "$working" ] || { echo "$working"; exit 0; }
 # Left by an earlier one that lost its connection.
-[ ! -e "$stash/restore.sh" ] || sh "$stash/restore.sh"
+[ ! -e "$stash/restore.sh" ] || come_back
 umask 077
-rm -rf "$stash" && mkdir -m 700 "$stash" || { echo "@@cannot no room in memory (/dev/shm)"; exit 0; }
+rm -rf "$stash" && mkdir -m 700 "$stash" && echo "$token" >"$stash/token" && echo "$computer" >"$stash/owner" ||
+    { echo "@@cannot no room in memory (/dev/shm)"; exit 0; }
 kept >"$stash/paths"
 mib=$(cd "$root/" && tr '\n' '\0' <"$stash/paths" | du -smc --files0-from=- 2>/dev/null | tail -n 1 | cut -f1)
 if [ "${mib:-0}" -gt "$most_mib" ]; then
@@ -102,8 +113,10 @@ if command -v restorecon >/dev/null 2>&1 && [ -z '$root' ]; then
 fi
 rm -rf '$stash'
 RESTORE
-# Should the caller vanish in between, the host comes back by itself.
-setsid sh -c "sleep $seconds; [ ! -e '$stash/restore.sh' ] || sh '$stash/restore.sh'" </dev/null >/dev/null 2>&1 &
+# Should the caller vanish in between, the host comes back by itself; but not during a later preparation.
+setsid sh -c 'sleep "$1"; [ "$(cat "$2/token")" != "$3" ] || sh "$2/restore.sh"' sh "$seconds" "$stash" "$token" \
+    </dev/null >/dev/null 2>&1 &
+echo $! >"$stash/timer"
 
 cd "$root/" || fail "no $root"
 # Host keys last: until then a new connection still finds them.

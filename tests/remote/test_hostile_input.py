@@ -113,7 +113,7 @@ SCRIPTS = {
     "tensorboard.sh": ("start", "{}", "0", "{}", "{}"),
 }
 ELSEWHERE = {
-    "bake.sh": "called with fixed words and a number",
+    "bake.sh": "called with fixed words, hexadecimal ids and a number",
     "alive.sh": "called by Horovod, without arguments",
     "serve.sh": "called by SageMaker, without arguments",
     "container.sh": "called by task.sh with names that start.sh chose",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from orchestrator.aws.ec2 import images as machine_images
@@ -17,6 +20,7 @@ from orchestrator.aws.managed.log import ManagedLog
 from orchestrator.aws.managed.sweep import LOOKUP_ATTEMPTS, LOOKUP_TIMEOUT_S, ManagedService
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.cluster.inventory import Inventory
+from orchestrator.core import file_lock
 from orchestrator.core.errors import CloudRefused, StratusError, UsageError, first_line
 from orchestrator.core.events import Event
 from orchestrator.core.next_step import NextStep
@@ -25,6 +29,7 @@ from orchestrator.hosts import image_preparation
 if TYPE_CHECKING:
     from orchestrator.aws.ec2.instances import Instance
     from orchestrator.core.host import Host
+    from orchestrator.hosts.image_preparation import Preparation
     from orchestrator.install.job_installs import JobInstalls
     from orchestrator.jobs.spec import JobSpec
 
@@ -187,10 +192,12 @@ class BakedImageService:
         started = clock.monotonic()
         name = f"{own.resource_name}-{plan.contents.digest[:8]}-{clock.now().astimezone(UTC):%Y%m%d-%H%M%S}"
         self._report("taking keys, credentials, code and data off the disk", plan.host.name)
-        with image_preparation.prepared(context.ssh, plan.host, remove_runs=remove_runs, on_event=context.on_event):
+        with self._prepared(plan.host, remove_runs=remove_runs) as preparation:
             entry = self.log.record_intent(JOURNAL_KIND, name)
             image_id = self._create(plan, name)
             self.log.record_created(entry, image_id)
+        if preparation.has_ended_early:
+            raise self._dropped(image_id, plan.host)
         self._report(f"{image_id}: AWS copies the disk", plan.host.name)
         state = baked_images.wait_available(clients, own, image_id, AVAILABLE_TIMEOUT_S)
         seconds = clock.monotonic() - started
@@ -255,6 +262,29 @@ class BakedImageService:
             return ImageDeletion(image.id, first_line(error))
         self.log.record_ended_name(image.name)
         return ImageDeletion(image.id)
+
+    @contextmanager
+    def _prepared(self, host: Host, *, remove_runs: bool) -> Iterator[Preparation]:
+        """Prepare a host, for one shell of this computer at a time."""
+        context, own = self.context, self.context.cluster_id
+        name = f"{own.resource_name}-{own.region}-{host.name}.image.lock"
+        owner = sha256(f"{socket.gethostname()}\0{context.home.resolve()}".encode()).hexdigest()[:16]
+        with (
+            file_lock.hold(context.home / "locks" / name, f"making an image of {host.name}"),
+            image_preparation.prepared(
+                context.ssh, host, owner=owner, remove_runs=remove_runs, on_event=context.on_event
+            ) as preparation,
+        ):
+            yield preparation
+
+    def _dropped(self, image_id: str, host: Host) -> StratusError:
+        """Delete an image that may have secrets, and return the error."""
+        images = baked_images.find_images(self.context.clients, self.context.cluster_id)
+        kept = [problem for image in images if image.id == image_id if (problem := self._delete(image).error)]
+        outcome = f"{image_id} was not deleted: {kept[0]}" if kept else f"{image_id} was deleted"
+        fix = NextStep("DeleteImages", image_id) if kept else NextStep("BakeImage", host.name)
+        message = f"the VM had its keys back before its image was made, which may have them: {outcome}"
+        return StratusError(message, where=host.name, fix=fix)
 
     def _create(self, plan: BakePlan, name: str) -> str:
         clients, own = self.context.clients, self.context.cluster_id

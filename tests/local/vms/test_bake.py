@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.core.errors import UsageError
+from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.session import Session
 from tests.support.project import Project
 
@@ -102,3 +105,21 @@ def test_a_host_with_runs_is_not_baked_and_one_at_work_neither(project: Project)
         newest, older = session.baked_images.list_images().images
         assert (newest.id, newest.use, older.use) == (report.id, "next launch", "stale")
         assert session.baked_images.delete([newest.id, older.id]).remaining == ()
+
+
+def test_an_image_of_a_vm_that_had_its_keys_back_is_deleted(project: Project) -> None:
+    """As after the sleep of this computer, in which the VM restores itself."""
+
+    def restore(**_: Any) -> None:
+        for script in Path("/dev/shm").glob("stratus-bake.*/restore.sh"):
+            if project.env["LOCALCLOUD_HOME"] in script.read_text():
+                subprocess.run(["sh", script], check=True)
+
+    def sleep(boto_session: Any) -> None:
+        boto_session.events.register("before-call.ec2.CreateImage", restore)
+
+    with replace(project, on_session=sleep).session() as session:
+        with pytest.raises(StratusError, match=r"which may have them: ami-[0-9a-f]+ was deleted"):
+            session.baked_images.bake(session.baked_images.plan())
+        assert session.baked_images.list_images().images == ()
+        assert session.baked_images.log.open_entries() == []
