@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.aws.storage.bucket import Access
 from orchestrator.aws.storage.download import Downloader
 from orchestrator.aws.storage.locations import S3Url
+from orchestrator.core.errors import StratusError
 from orchestrator.core.transfer_meter import Meter, Progress
 
 if TYPE_CHECKING:
@@ -51,14 +52,24 @@ class S3ResultStore:
     def names(self, url: str) -> list[str]:
         """Return the names of objects and folders of one level."""
         folder = S3Url.parse(url).folder
-        objects, folders, _ = Access(self.clients).level(folder)
-        keys = [*(item.key for item in objects), *(name.rstrip("/") for name in folders)]
+        keys: list[str] = []
+        with Access(self.clients).errors("listing", folder):
+            pages = self.clients.s3.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=folder.bucket, Prefix=folder.key, Delimiter="/"):
+                keys += [item["Key"] for item in page.get("Contents", ())]
+                keys += [item["Prefix"].rstrip("/") for item in page.get("CommonPrefixes", ())]
         return [key[len(folder.key) :] for key in keys if key != folder.key]
 
-    def fetch(self, url: str, path: Path) -> None:
-        """Download an object."""
+    def fetch(self, url: str, path: Path, max_bytes: int) -> None:
+        """Download an object.
+
+        :raises StratusError: it is larger, or could not be downloaded.
+        """
         place, access = S3Url.parse(url), Access(self.clients)
         stored = access.head(place)
+        if stored.size > max_bytes:
+            message = f"has {stored.size / (1 << 30):.3g} GiB; {max_bytes / (1 << 30):.3g} GiB may be fetched"
+            raise StratusError(message, where=url, fix="raise [job] max_fetch_gib in the config, or make room here")
         Downloader(access, Meter(self.clients.clock, stored.size, _ignore)).download(place, stored, path)
 
 

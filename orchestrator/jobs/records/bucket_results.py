@@ -6,6 +6,7 @@ Each host with a main task writes one archive, ``<results>/<run id>/<host>.tar.g
 from __future__ import annotations
 
 import shutil
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from orchestrator.jobs.runs import RUN_ID, Run
 from orchestrator.ssh.tar_stream import BLOCK_BYTES, ChunkReader, UnpackBudget, make_folder, unpack
 
 SUFFIX = ".tar.gz"
+MAX_LISTING_BYTES = 16 << 20
+"""Of the list of a run, which has a line per task."""
 
 
 class ResultStore(Protocol):
@@ -38,8 +41,11 @@ class ResultStore(Protocol):
         """Return the names of objects and folders of one level."""
         ...
 
-    def fetch(self, url: str, path: Path) -> None:
-        """Download an object."""
+    def fetch(self, url: str, path: Path, max_bytes: int) -> None:
+        """Download an object.
+
+        :raises StratusError: it is larger, or could not be downloaded.
+        """
         ...
 
 
@@ -117,19 +123,26 @@ class _Archives:
     def unpack_all(self, folder_url: str, names: list[str]) -> tuple[Outcomes[Received], dict[str, str]]:
         """Return what was received of each host, and its list of the run."""
         outcomes, listings = [], {}
-        for name in sorted(names):
+        # A VM that writes without end must not use up what the others need.
+        for name, budget in zip(sorted(names), self._budget.split(len(names)), strict=True):
             host = Host(name.removesuffix(SUFFIX), "", "", 22, "", Path(), "", "")
             received = Received()
             try:
-                self._unpack(f"{folder_url}/{self._run_id}/{name}", host, received)
-                listing = self._folder / ".bucket" / host.name / "state/listing"
-                listings[host.name] = listing.read_text(encoding="utf-8", errors="replace") if listing.exists() else ""
+                self._unpack(f"{folder_url}/{self._run_id}/{name}", host, received, budget)
+                listings[host.name] = self._listing(host)
                 outcomes.append(Outcome(host, received, None, 0.0))
-            except HostError as error:
-                outcomes.append(Outcome(host, None, error, 0.0))
+            except (StratusError, OSError, tarfile.TarError, EOFError) as error:
+                outcomes.append(Outcome(host, None, _host_error(error, host), 0.0))
         return Outcomes(outcomes), listings
 
-    def _unpack(self, url: str, host: Host, received: Received) -> None:
+    def _listing(self, host: Host) -> str:
+        path = self._folder / ".bucket" / host.name / "state/listing"
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(MAX_LISTING_BYTES).decode(errors="replace")
+
+    def _unpack(self, url: str, host: Host, received: Received, budget: UnpackBudget) -> None:
         # The name of a host comes from the bucket.
         if host.name in ("", ".", "..") or "/" in host.name:
             raise HostError(f"refused: {host.name!a} is not the name of a VM")
@@ -137,9 +150,17 @@ class _Archives:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
             archive = Path(scratch, "archive")
-            self._store.fetch(url, archive)
+            self._store.fetch(url, archive, self._budget.max_bytes)
             received.total_bytes = archive.stat().st_size
-            unpack(ChunkReader(_blocks(archive)), target, received.leave_out, self._budget)
+            unpack(ChunkReader(_blocks(archive)), target, received.leave_out, budget)
+
+
+def _host_error(error: Exception, host: Host) -> StratusError:
+    if isinstance(error, StratusError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        return HostError(f"cannot write {error.filename or 'its results'}: {error.strerror}", where=host.name)
+    return HostError(f"its archive in S3 is damaged: {error}", where=host.name)
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
@@ -176,7 +197,10 @@ def _replace(source: Path, target: Path, folder: Path) -> None:
         for path in source.iterdir():
             _replace(path, target / path.name, folder)
         return
-    if target.is_dir():
+    if target.is_dir() and not target.is_symlink():
         target = target / source.name
     make_folder(target.parent, folder)
+    if target.is_symlink():
+        # Not followed: what it leads to is not the run's.
+        target.unlink()
     shutil.move(source, target)

@@ -45,8 +45,11 @@ class RunStore(Protocol):
         """Return the content of an object; empty if there is none."""
         ...
 
-    def fetch(self, url: str, path: Path) -> None:
-        """Download an object."""
+    def fetch(self, url: str, path: Path, max_bytes: int) -> None:
+        """Download an object.
+
+        :raises StratusError: it is larger, or could not be downloaded.
+        """
         ...
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tarfile
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +15,14 @@ from typing import Any
 import pytest
 
 from orchestrator.aws.storage.result_store import S3ResultStore
+from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import StratusError, UsageError
+from orchestrator.jobs.records.bucket_results import BucketResults
 from orchestrator.jobs.spec import load
 from orchestrator.jobs.storage.checkpoint_places import CheckpointPlaces
 from orchestrator.services.storage import TransferOptions
 from orchestrator.session import Session
+from orchestrator.ssh.tar_stream import UnpackBudget
 from tests.support.jobs.job_folder import plan
 from tests.support.localcloud.clients import boto, wait_until
 from tests.support.project import Project
@@ -144,3 +149,51 @@ def test_uploads_beside_a_folder_are_not_aborted_with_it(s3: Any, bucket: str, s
     assert sorted(item["Key"] for item in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]) == [
         *("data2/b", "database.csv")
     ]
+
+
+RUN = "20261120-141203-k3x"
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    """Return an archive as results.sh writes it."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return data.getvalue()
+
+
+def results_of(host: str) -> dict[str, bytes]:
+    roles = {f"ml-{number}": ["main"] for number in range(5)}
+    facts = {"run": RUN, "job": "job", "framework": "command", "multi": True, "roles": roles, "outputs": ["out"]}
+    listing = f"@@job {RUN} {json.dumps(facts)}\n@@run {RUN} main no 0 2026-11-20T14:12:04Z 2026-11-20T14:12:05Z\n"
+    return {"state/listing": listing.encode(), "log/main.log": b"hi\n", "workdir/out/a": host.encode()}
+
+
+@pytest.mark.slow
+def test_results_of_one_vm_never_cost_those_of_another(s3: Any, bucket: str, session: Session, tmp_path: Path) -> None:
+    """Each VM can write what it likes as its own archive, up to 5 GB of it."""
+    good = archive(results_of("ml-0"))
+    archives = {
+        "ml-0": good,
+        "ml-1": b"garbage" * 100,
+        "ml-2": good[: len(good) // 2],
+        "ml-3": archive(results_of("ml-3") | {"../../outside": b"x"}),
+        "ml-4": archive(results_of("ml-4") | {"workdir/out/big": bytes(3 * MIB)}),
+        "ml-5": os.urandom(2 * MIB),
+    }
+    for host, content in archives.items():
+        s3.put_object(Bucket=bucket, Key=f"runs/{RUN}/{host}.tar.gz", Body=content)
+    store = S3ResultStore(session.context.clients)
+    place = f"s3://{bucket}/runs"
+    results = BucketResults(store, tmp_path / "runs", lambda: UnpackBudget(MIB, 1000), REAL_CLOCK, lambda: place)
+
+    record = results.fetch("")
+
+    assert record is not None
+    assert (tmp_path / f"runs/{RUN}/outputs/ml-0/a").read_bytes() == b"ml-0"
+    assert sorted(record.failed) == ["ml-1", "ml-2", "ml-3", "ml-4", "ml-5"]
+    assert not list(tmp_path.rglob("outside"))
+    assert not list(tmp_path.rglob("archive"))
