@@ -280,9 +280,9 @@ class BakedImageService:
     def _dropped(self, image_id: str, host: Host) -> StratusError:
         """Delete an image that may have secrets, and return the error."""
         images = baked_images.find_images(self.context.clients, self.context.cluster_id)
-        kept = [problem for image in images if image.id == image_id if (problem := self._delete(image).error)]
-        outcome = f"{image_id} was not deleted: {kept[0]}" if kept else f"{image_id} was deleted"
-        fix = NextStep("DeleteImages", image_id) if kept else NextStep("BakeImage", host.name)
+        refusals = [refusal for image in images if image.id == image_id if (refusal := self._delete(image).error)]
+        outcome = f"{image_id} was not deleted: {refusals[0]}" if refusals else f"{image_id} was deleted"
+        fix = NextStep("DeleteImages", image_id) if refusals else NextStep("BakeImage", host.name)
         message = f"the VM had its keys back before its image was made, which may have them: {outcome}"
         return StratusError(message, where=host.name, fix=fix)
 
