@@ -131,7 +131,7 @@ class Experiment:
             with interrupts.ending_signals_wait():
                 report = self.cluster.terminate_launch(plan.launch_id)
             # What is kept on purpose is not ended by what the line says.
-            resources = [item for item in report.managed.kept_resources if not item.is_kept]
+            resources = [item for item in report.managed.kept_resources if not (item.is_kept or item.origin)]
             billed = [f"{item.kind} {item.name}" for item in resources]
             remaining, names = report.remaining, tuple(result.name for result in report.instances)
         except StratusError as failure:

@@ -300,12 +300,10 @@ class Session:
 
     @CreatedOnce
     def _managed(self) -> ManagedSweep:
-        from orchestrator.aws.managed.sweep import ManagedSweep
         from orchestrator.services.machines.baked_images import managed_service
-        from orchestrator.services.managed import resources
+        from orchestrator.services.managed import elsewhere
 
-        services = [self._sagemaker, *resources.of_ec2(self.context), managed_service(self.context)]
-        return ManagedSweep(services, self.context.clock)
+        return elsewhere.sweep(self.context, managed_service)
 
     def _job_checks(self, job: JobSource | None = None) -> Checks:
         from orchestrator.aws.storage import s3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -60,6 +60,7 @@ class ClusterContext:
 
     :param home: folder of everything that is kept on this computer.
     :param on_event: called with every change of state, from several threads.
+    :param recorded_id: of another cluster, in the place of the one that the settings name.
     """
 
     settings: Settings
@@ -67,6 +68,7 @@ class ClusterContext:
     on_event: EventHandler
     clients: client.Clients
     runtime: Runtime
+    recorded_id: aws_identity.ClusterId | None = None
 
     @property
     def clock(self) -> Clock:
@@ -81,6 +83,8 @@ class ClusterContext:
     @cached_property
     def cluster_id(self) -> aws_identity.ClusterId:
         """Name, owner, account and region, which distinguish this cluster's resources from all others."""
+        if self.recorded_id is not None:
+            return self.recorded_id
         return aws_identity.cluster_id(self.clients, self.settings, self.identity, lambda: self.owner_id.value)
 
     @cached_property
@@ -143,6 +147,15 @@ class ClusterContext:
     def ssh(self) -> SshClient:
         """The SSH client, which keeps its connections."""
         return self.runtime.connect(self.settings.ssh, self.clock)
+
+    def of(self, cluster_id: aws_identity.ClusterId) -> ClusterContext:
+        """Return the context of another cluster of the account, without the resources that these settings name."""
+        is_own = cluster_id.region == self.clients.region
+        clients = self.clients if is_own else self.clients.in_region(cluster_id.region)
+        vms = replace(self.settings.vms, placement="")
+        sagemaker = replace(self.settings.sagemaker, role="", sagemaker_bucket="")
+        settings = replace(self.settings, volumes=(), file_systems=(), vms=vms, sagemaker=sagemaker)
+        return replace(self, settings=settings, clients=clients, recorded_id=cluster_id)
 
     @property
     def folder(self) -> Path:

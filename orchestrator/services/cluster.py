@@ -142,7 +142,7 @@ class ClusterService:
         return report
 
     def _terminate_own(self, *, everywhere: bool, kept: bool) -> TerminateReport:
-        ending = self.managed.ending(include_kept=kept)
+        ending = self.managed.ending(include_kept=kept, everywhere=everywhere)
         # Once the end of the instances is requested: a service that does not answer must not delay that. Before they
         # have ended: a training job takes up to some minutes to end, in which the instances end as well.
         terminator = Terminator(self.inventory, on_requested=ending.request)

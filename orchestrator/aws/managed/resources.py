@@ -23,6 +23,7 @@ class ManagedResource:
     :param ends_at: when it ends by itself at the latest; None if it does not, or if unknown.
     :param is_kept: True for what outlives its cluster on purpose: TerminateAll() ends it only if asked to.
     :param detail: such as size and mount point; empty if there is none.
+    :param origin: other settings under which this computer made it: ``cluster ml in us-west-2``; empty for those now.
     """
 
     kind: str
@@ -35,6 +36,12 @@ class ManagedResource:
     ends_at: datetime | None = None
     is_kept: bool = False
     detail: str = ""
+    origin: str = ""
+
+    @property
+    def full_detail(self) -> str:
+        """The detail, with the settings under which it was made if they were others."""
+        return ", ".join(filter(None, (self.detail, self.origin and f"of {self.origin}")))
 
     @property
     def key(self) -> tuple[str, str]:
@@ -116,6 +123,11 @@ class ManagedEndReport:
     ends: tuple[ManagedEnd, ...] = ()
     unconfirmed: tuple[str, ...] = ()
     kept_resources: tuple[ManagedResource, ...] = ()
+
+    @property
+    def has_elsewhere(self) -> bool:
+        """True if something remains that was made under other settings."""
+        return any(end.error and end.resource.origin for end in self.ends)
 
     @property
     def remaining(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ it, but reports only what it finds: an account without the service, or a user wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -49,6 +49,7 @@ class ManagedService:
     :param name: such as ``SageMaker``.
     :param log: journal entries of its resources.
     :param is_configured: the settings name something of it: it is looked up although the journal names nothing.
+    :param origin: other settings under which this computer made its resources; empty for the present ones.
     :param comes_last: its resources are listed only when those of others, which use them, have ended.
     :param end_unseen: kind of journal entries -> requests the end of an entry's resource without looking it up; in
         the order of the requests.
@@ -59,6 +60,7 @@ class ManagedService:
     log: ManagedLog
     is_configured: bool = False
     comes_last: bool = False
+    origin: str = ""
     end_unseen: Mapping[str, Callable[[JournalEntry], None]] = field(default_factory=dict)
 
     @property
@@ -82,6 +84,7 @@ class ManagedService:
                 # It does not answer: the other kinds would only wait as long.
                 problems.setdefault("", f"{kind.label}s: {first_line(error)}")
                 break
+        resources = [replace(resource, origin=self.origin) for resource in resources] if self.origin else resources
         return _Lookup(tuple(resources), "; ".join(problems.values()), bool(problems) and is_transient)
 
     def end(self, resource: ManagedResource) -> ManagedEnd:
@@ -112,12 +115,14 @@ class _Lookup:
 class _ServiceEnding:
     """End of the resources of one service: what was requested, and what the last lookup said.
 
+    :param is_left: its resources are looked up and named, not ended.
     :param entries: open entries when it began: if there are any, resources must be accounted for.
     :param unseen: name of a resource that may not be looked up -> why its end was not requested; empty if it was.
     """
 
     service: ManagedService
     include_kept: bool
+    is_left: bool
     entries: list[JournalEntry]
     ends: dict[tuple[str, str], ManagedEnd] = field(default_factory=dict)
     last: _Lookup = _Lookup()
@@ -127,9 +132,13 @@ class _ServiceEnding:
         """Look the resources up, and request the end of those whose end was not requested yet."""
         self.last = self.service.find()
         for resource in self.ending:
-            if resource.key not in self.ends or self.ends[resource.key].error:
+            if self.is_left:
+                self.ends[resource.key] = ManagedEnd(
+                    resource, f"made from here under other settings: {resource.origin}"
+                )
+            elif resource.key not in self.ends or self.ends[resource.key].error:
                 self.ends[resource.key] = self.service.end(resource)
-        if self.last.problem and not self.last.is_transient:
+        if self.last.problem and not self.last.is_transient and not self.is_left:
             self._end_unseen()
 
     def _end_unseen(self) -> None:
@@ -157,7 +166,7 @@ class _ServiceEnding:
         :param waited_s: seconds since the first lookup.
         """
         if self.ending:
-            return True
+            return not self.is_left
         return self.is_expected and self.last.is_transient and waited_s < PROBLEM_TIMEOUT_S
 
     def finish(self) -> ManagedEndReport:
@@ -214,16 +223,20 @@ class ManagedEnding:
 
 @dataclass
 class ManagedSweep:
-    """The managed resources of a cluster, of all services."""
+    """The managed resources of a cluster, of all services.
+
+    :param find_elsewhere: returns the services with what this computer made under other settings.
+    """
 
     services: Sequence[ManagedService]
     clock: Clock
+    find_elsewhere: Callable[[], Sequence[ManagedService]] = tuple
 
     def survey(self) -> ManagedSurvey:
         """Return what is billed now; makes no API call to a service that this computer has not used."""
         resources: list[ManagedResource] = []
         problems: list[tuple[str, str]] = []
-        for service in self.services:
+        for service in (*self.services, *self.find_elsewhere()):
             entries = service.log.open_entries()
             if not entries and not service.is_configured:
                 continue
@@ -235,12 +248,16 @@ class ManagedSweep:
                 service.close(entries)
         return ManagedSurvey(tuple(resources), tuple(problems))
 
-    def ending(self, *, include_kept: bool = False) -> ManagedEnding:
+    def ending(self, *, include_kept: bool = False, everywhere: bool = False) -> ManagedEnding:
         """Return the end of everything that is billed, which begins with its `request`.
 
         :param include_kept: also what outlives its cluster on purpose.
+        :param everywhere: also what this computer made under other settings, which is named otherwise.
         """
-        services = [_ServiceEnding(service, include_kept, service.log.open_entries()) for service in self.services]
+        services = [
+            _ServiceEnding(service, include_kept, bool(service.origin) and not everywhere, service.log.open_entries())
+            for service in (*self.services, *self.find_elsewhere())
+        ]
         return ManagedEnding(services, self.clock)
 
 

@@ -145,7 +145,7 @@ def terminate(
 def _how_to_terminate(report: TerminateReport, owner: str) -> Text:
     """Return what to type after an incomplete TerminateAll."""
     fixes: list[Text] = []
-    if report.elsewhere:
+    if report.elsewhere or report.managed.has_elsewhere:
         again = NextStep("TerminateAll", everywhere=True)
         fixes.append(again + " terminates what other settings launched")
     if report.may_be_own and report.same_role:

@@ -22,7 +22,11 @@ def _cells(resource: ManagedResource, now: datetime) -> list[str]:
     age = f"since {units.clock(resource.created_at, now)}" if resource.created_at else ""
     end = f"ends {units.clock(resource.ends_at, now)}" if resource.ends_at else ""
     state = f"{resource.state}, kept" if resource.is_kept else resource.state
-    return [resource.kind, resource.name, state, count or resource.detail, age, end, _price(resource)]
+    return [resource.kind, resource.name, state, _detail(resource, count), age, end, _price(resource)]
+
+
+def _detail(resource: ManagedResource, count: str) -> str:
+    return ", ".join(filter(None, (count, resource.origin and f"of {resource.origin}"))) or resource.full_detail
 
 
 def _price(resource: ManagedResource) -> str:
@@ -46,11 +50,12 @@ def kept(report: ManagedEndReport) -> Lines:
     if not report.kept_resources:
         return []
     rows = ["  Kept: " + ", ".join(filter(None, _facts(resource))) for resource in report.kept_resources]
-    return [*rows, line("  ", NextStep("TerminateAll", kept=True), " deletes what is kept as well.")]
+    options = {"everywhere": True} if any(resource.origin for resource in report.kept_resources) else {}
+    return [*rows, line("  ", NextStep("TerminateAll", kept=True, **options), " deletes what is kept as well.")]
 
 
 def _facts(resource: ManagedResource) -> tuple[str, ...]:
-    return (f"{resource.kind} {resource.name}", resource.detail, _price(resource))
+    return (f"{resource.kind} {resource.name}", resource.full_detail, _price(resource))
 
 
 def ended(report: ManagedEndReport) -> list[str]:
@@ -84,7 +89,7 @@ def _(resource: ManagedResource) -> Document:
         "created": document(resource.created_at),
         "ends": document(resource.ends_at),
         "kept": resource.is_kept,
-        "detail": resource.detail,
+        "detail": resource.full_detail,
     }
 
 
