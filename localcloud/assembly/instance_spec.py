@@ -51,6 +51,7 @@ class HostSpecs:
             has_engine=has_engine(image),
             image_id=image.id if isinstance(image, BakedImage) else "",
             local_disks_gib=_local_disks_gib(instance.instance_type),
+            gpus=_nvidia_gpus(instance.instance_type),
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:
@@ -71,3 +72,15 @@ def _local_disks_gib(instance_type: str) -> tuple[int, ...]:
 
     storage = INSTANCE_TYPES.get(instance_type, {}).get("InstanceStorageInfo", {})
     return tuple(disk["SizeInGB"] for disk in storage.get("Disks", []) for _ in range(disk["Count"]))
+
+
+def _nvidia_gpus(instance_type: str) -> tuple[str, ...]:
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    groups = INSTANCE_TYPES.get(instance_type, {}).get("GpuInfo", {}).get("Gpus", [])
+    return tuple(
+        f"{group['Manufacturer']} {group['Name']}|{group['MemoryInfo']['SizeInMiB']}"
+        for group in groups
+        if group["Manufacturer"] == "NVIDIA"
+        for _ in range(group["Count"])
+    )

@@ -119,6 +119,19 @@ class FaultyHosts:
                 # A port is opened at boot.
                 self._hosts.reboot(instance_id)
 
+    def break_gpu(self, instance_id: str, fault: str) -> None:
+        """Let the GPUs of a host have a fault, in the words of its stand-in of nvidia-smi."""
+        with self._lock:
+            spec = self._specs.get(instance_id)
+        # Simulated hosts have no disk.
+        if spec is None or not spec.gpus or not spec.folder.is_dir():
+            return
+        file = spec.folder / "etc/gpu-faults"
+        # The host may not have prepared its disk yet.
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a") as faults:
+            faults.write(f"{fault}\n")
+
     def _block_port(self, spec: HostSpec, *, answers: bool) -> None:
         ports = [self._open_unresponsive_port(address, spec.port, answers) for address in spec.addresses]
         with self._lock:

@@ -149,6 +149,10 @@ class InstanceFaults:
         hostility = Hostility(fault["how"], fault["commands"])
         self._submit(tracked, lambda instance_id: self._hosts.make_hostile(instance_id, hostility))
 
+    def _break_gpu(self, tracked: TrackedInstance, fault: Fault) -> None:
+        (value,) = fault.options.values()
+        self._submit(tracked, lambda instance_id: self._hosts.break_gpu(instance_id, f"{fault.kind} {value}"))
+
     def _submit(self, tracked: TrackedInstance, action: Callable[[str], None]) -> None:
         """Run an operation of a host that may block."""
         if not tracked.has_host:
@@ -210,4 +214,5 @@ _MOMENTS: dict[str, Callable[[InstanceFaults, TrackedInstance, Fault], None]] = 
     "host-reboots": InstanceFaults._reboot,
     "host-key-swapped": InstanceFaults._replace_host,
     "host-hostile": InstanceFaults._make_hostile,
+    **dict.fromkeys(("gpu-ecc", "gpu-xid", "gpu-missing"), InstanceFaults._break_gpu),
 }

@@ -27,6 +27,7 @@ class HostSpec:
     :param open_addresses: those at which the SSH port answers; at the others it is silent. None for all.
     :param image_id: image that was made from an instance, which the disk is a copy of; empty for any other image.
     :param local_disks_gib: sizes of the local disks of its instance type; VMs only.
+    :param gpus: NVIDIA GPUs of its instance type, ``NAME|MIB`` each; process hosts only.
     :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 
@@ -45,6 +46,7 @@ class HostSpec:
     package_faults: tuple[str, ...] = ()
     image_id: str = ""
     local_disks_gib: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -82,6 +84,7 @@ class HostSpec:
                 "authorized_keys": tuple(values["authorized_keys"]),
                 "package_faults": tuple(values["package_faults"]),
                 "local_disks_gib": tuple(values["local_disks_gib"]),
+                "gpus": tuple(values["gpus"]),
                 "user_data": base64.b64decode(values["user_data"]),
             }
         )

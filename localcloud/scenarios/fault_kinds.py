@@ -355,6 +355,24 @@ KINDS: tuple[FaultKind, ...] = (
     FaultKind("host-reboots", "moment", "The VM reboots by itself."),
     FaultKind("host-key-swapped", "moment", "Another VM, with another host key, answers on the VM's address."),
     FaultKind(
+        "gpu-ecc",
+        "moment",
+        "The first NVIDIA GPU of the VM has memory errors that ECC could not correct; process hosts only.",
+        (Option("errors", whole_number, 7, "number of errors"),),
+    ),
+    FaultKind(
+        "gpu-xid",
+        "moment",
+        "The driver logs an error of the first NVIDIA GPU (Xid); process hosts only.",
+        (Option("code", whole_number, 79, "its code; 79: the GPU has fallen off the bus"),),
+    ),
+    FaultKind(
+        "gpu-missing",
+        "moment",
+        "nvidia-smi lists fewer GPUs than the instance type has; process hosts only.",
+        (Option("gpus", whole_number, 1, "number of missing GPUs"),),
+    ),
+    FaultKind(
         "host-hostile",
         "moment",
         "The VM attacks its clients; process hosts only. It reboots if the attack is one of its SSH port.",

@@ -18,6 +18,9 @@ STAND_INS = Path(__file__).with_name("bin")
 FAULTY_STAND_INS = Path(__file__).with_name("faulty_bin")
 """Those of hosts with faults of packages, which have a sudo and an apt-get."""
 
+GPU_STAND_INS = Path(__file__).with_name("gpu_bin")
+"""Those of hosts whose instance type has NVIDIA GPUs: its driver's tool, and its messages."""
+
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _NETWORK = re.compile(r"(PIP_\w+|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|\w+_proxy|\w+_PROXY)")
 # These would direct what a host installs to the user's own folders, or forbid installing.
@@ -100,11 +103,13 @@ def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.bin.mkdir(exist_ok=True)
-    for stand_in in (*STAND_INS.iterdir(), *(FAULTY_STAND_INS.iterdir() if spec.package_faults else ())):
+    folders = [STAND_INS, *([FAULTY_STAND_INS] if spec.package_faults else []), *([GPU_STAND_INS] if spec.gpus else [])]
+    for stand_in in (path for folder in folders for path in folder.iterdir()):
         # Installation as a Python package may have lost the files' modes.
         Path(shutil.copyfile(stand_in, layout.bin / stand_in.name)).chmod(0o755)
     (spec.folder / "etc/hostname").write_text(spec.hostname + "\n")
     (layout.run / "package-faults").write_text("".join(_until(fault) + "\n" for fault in spec.package_faults))
+    (layout.run / "gpus").write_text("".join(f"{gpu}\n" for gpu in spec.gpus))
     os.mkfifo(layout.control, 0o600)
     # Where the stand-in of mount finds them; what was mounted before a reboot is not any more.
     (layout.run / "filesystems").write_text(f"{shared.file_systems}\n")

@@ -15,8 +15,8 @@ from localcloud.hosts.spec import HostLayout, HostSpec
 _ORIGIN = "origin"
 _MAX_REWRITTEN_BYTES = 4 << 20
 _COPY_DEADLINE_S = 300.0
-# /run is in memory, and the console is not on the disk.
-_NOT_ON_DISK = ("run", "console.log")
+# /run is in memory, and the console and the GPUs are not on the disk.
+_NOT_ON_DISK = ("run", "console.log", "etc/gpu-faults")
 
 
 class ProcessImages:
