@@ -31,6 +31,7 @@ API: dict[type, list[str]] = {
         "plan_experiment(count=None, job=None)",
     ],
     ClusterService: [
+        "check_gpus(names=(), *, all_reduce_s=0)",
         "elsewhere()",
         "extend(hours)",
         "host_names()",
@@ -39,8 +40,10 @@ API: dict[type, list[str]] = {
         "launch(plan)",
         "launch_and(plan, on_ready)",
         "plan(count=None, checks=None)",
+        "plan_replacement(names)",
         "record_spot_reclaims(names)",
         "recover(*, terminate)",
+        "replace(plan)",
         "same_role()",
         "set_idle_shutdown(minutes)",
         "start()",

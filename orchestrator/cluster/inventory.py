@@ -169,6 +169,11 @@ class Inventory:
             raise UsageError(f"no VM of cluster {self.context.cluster_id.cluster} is running{state}", fix=fix)
         return running
 
+    @property
+    def last_described(self) -> Sequence[Instance]:
+        """The instances as they were last described; makes no call."""
+        return self._described
+
     # -- hosts
 
     def hosts(self, names: Sequence[str] = ()) -> list[Host]:

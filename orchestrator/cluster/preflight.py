@@ -7,7 +7,7 @@ an answer the value is unknown, and the launch goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,10 +17,12 @@ from orchestrator.aws.capacity import quotas
 from orchestrator.aws.capacity.pools import SPOT
 from orchestrator.aws.capacity.quotas import QuotaUsage
 from orchestrator.aws.ec2 import instance_profiles, key_pairs, security_groups
+from orchestrator.aws.ec2.instances import Instance
 from orchestrator.aws.ingress.access import SshAccess, ssh_access
 from orchestrator.aws.launch import planner, run_instances
 from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.aws.machines import baked_images, coupling, placement_groups, reservations
+from orchestrator.aws.machines.reservations import Reservation
 from orchestrator.aws.parallel import Result, TimedOut
 from orchestrator.cluster.context import ClusterContext
 from orchestrator.core.clock import Backoff
@@ -53,15 +55,16 @@ Checks = Mapping[str, Callable[[], Any]]
 Results = Mapping[str, Result[Any]]
 
 
-def plan(context: ClusterContext, count: int, job_checks: Checks) -> LaunchPlan:
+def plan(context: ClusterContext, count: int, job_checks: Checks, replaced: Sequence[Instance] = ()) -> LaunchPlan:
     """Look up and check everything that a launch needs.
 
     :param count: how many instances.
     :param job_checks: checks of the job; a text that one returns becomes a warning of the plan.
+    :param replaced: instances that are terminated before: their quota and capacity count as free.
     :raises StratusError: one problem prevents the launch.
     :raises NotReady: several problems do; it holds them all.
     """
-    return Preflight(context, job_checks).plan(count)
+    return Preflight(context, job_checks, replaced).plan(count)
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,14 @@ class Preflight:
 
     context: ClusterContext
     job_checks: Checks
+    replaced: Sequence[Instance] = ()
 
     def plan(self, count: int) -> LaunchPlan:
         """Return the plan of a launch."""
         context = self.context
         required = planner.lookups(context.clients, context.settings, context.ownership)
         wanted = context.settings.vms.capacity_reservation
-        more = {RESERVATION: lambda: reservations.find(context.clients, wanted)} if wanted else {}
+        more = {RESERVATION: lambda: self._reservation(wanted)} if wanted else {}
         results = self._first_round({**required, **more})
         needed = {*required, *more}
         problems = [_blocking(result.error, is_required=name in needed) for name, result in results.items()]
@@ -99,6 +103,12 @@ class Preflight:
         return replace(launch_plan, quota=quota, warnings=warnings, is_job_ready=not _has_text(results, JOB))
 
     # -- the first round: what the settings name
+
+    def _reservation(self, reservation_id: str) -> Reservation:
+        reservation = reservations.find(self.context.clients, reservation_id)
+        pool = reservation.type, reservation.zone
+        freed = sum((item.type, item.zone) == pool for item in self.replaced)
+        return replace(reservation, available=min(reservation.total, reservation.available + freed))
 
     def _first_round(self, required: Checks) -> Results:
         optional_timeout_s = self.context.runtime.optional_timeout_s
@@ -218,7 +228,9 @@ class Preflight:
         """
         if usage is None:
             return None
-        needed = replace(usage, needed=launch_plan.vcpus * launch_plan.count)
+        freed = launch_plan.vcpus * sum(item.type == launch_plan.instance_type for item in self.replaced)
+        in_use = None if usage.in_use is None else max(0, usage.in_use - freed)
+        needed = replace(usage, needed=launch_plan.vcpus * launch_plan.count, in_use=in_use)
         if needed.shortfall and not self._fits_other_quota(launch_plan, needed):
             needed.check(launch_plan.instance_type, launch_plan.region)
         return needed

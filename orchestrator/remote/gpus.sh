@@ -4,7 +4,9 @@
 # "@@disk PERCENT FREE-KIB MOUNT", "@@task PID RUN CPU-PERCENT KIB COMMAND".
 set -u
 runs="$HOME/stratus/runs"
-query() { timeout 20 nvidia-smi "--query-$1=$2" --format=csv,noheader,nounits 2>/dev/null; }
+query() { # its message about a broken GPU comes on standard output
+    answer=$(timeout 20 nvidia-smi "--query-$1=$2" --format=csv,noheader,nounits 2>/dev/null) && [ -n "$answer" ] && echo "$answer"
+}
 
 run_of() { # PID: prints its run, or - if it belongs to none
     run=$(tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | sed -n "s|^STRATUS_FOLDER=$runs/||p" | head -n 1)

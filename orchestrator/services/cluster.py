@@ -15,6 +15,8 @@ from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import Inventory, SameRoleOwner
 from orchestrator.cluster.launcher import Launcher, LaunchReport, PhaseTimings
 from orchestrator.cluster.lifetime import ExtendReport, IdleShutdownReport, KeptLaunch
+from orchestrator.cluster.machines import gpus, replacing
+from orchestrator.cluster.machines.gpus import GpuReport
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport, Recovery
 from orchestrator.cluster.status import ClusterStatus
 from orchestrator.cluster.terminate import TerminateReport, Terminator
@@ -104,6 +106,33 @@ class ClusterService:
         self.timings.record_launch(report)
         self.on_change()
         return report, results
+
+    def check_gpus(self, names: Sequence[str] = (), *, all_reduce_s: int = 0) -> GpuReport:
+        """Check the GPUs of running instances, then the connections between them by an all-reduce.
+
+        :param names: only these; all when empty.
+        :param all_reduce_s: seconds of the all-reduce; 0 for none.
+        """
+        return gpus.check(self.inventory, names, all_reduce_s)
+
+    def plan_replacement(self, names: Sequence[str]) -> LaunchPlan:
+        """Return the plan of a launch in the place of some instances, which `replace` carries out; nothing is changed.
+
+        :param names: of the instances.
+        """
+        replaced = replacing.find(self.inventory, names)
+        plan = preflight.plan(self.context, len(replaced), self.job_checks(), replaced)
+        return replacing.as_replacement(plan, replaced)
+
+    def replace(self, plan: LaunchPlan) -> LaunchReport:
+        """Terminate instances, then launch others of the same names; wait until they answer SSH.
+
+        :param plan: of `plan_replacement`.
+        :raises LeftRunning: one is not terminated; nothing was launched then.
+        """
+        ids = replacing.terminate(self.inventory, plan.names)
+        self.context.known_hosts.remove(ids)
+        return self.launch(plan)
 
     def record_spot_reclaims(self, names: Sequence[str]) -> None:
         """Record which hosts AWS reclaimed, so that the next launch begins with other pools."""

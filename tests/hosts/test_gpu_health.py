@@ -16,7 +16,7 @@ from tests.support.simulated_project import SimulatedProject, simulate
 
 __all__ = ["simulate"]
 
-GOOD = "@@gpu 0, 0\n@@gpu 1, [N/A]\n"
+GOOD = "@@gpu 0, 0\n@@gpu 1, [N/A], NVIDIA T4\n"
 LOST = "Unable to determine the device handle for GPU0000:00:1E.0: Unknown Error"
 LOG = "[ 9.1] NVRM: Xid (PCI:0000:00:1e): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus."
 PROGRAM_LOG = "[ 9.2] NVRM: Xid (PCI:0000:00:1e): 31, pid=912, name=python, Ch 00000008, MMU Fault"
@@ -27,6 +27,7 @@ PROGRAM_LOG = "[ 9.2] NVRM: Xid (PCI:0000:00:1e): 31, pid=912, name=python, Ch 0
     [
         (GOOD, ""),
         ("", ""),
+        ("@@no-driver\n", ""),
         ("@@gpu 0, 0\n", "nvidia-smi lists 1 of 2"),
         ("@@gpu 0, 0\n@@gpu 1, 3\n", "GPU 1 has 3 uncorrected memory errors (ECC)"),
         (GOOD + "@@xid 79 0000:00:1e\n", "Xid 79 of GPU 0000:00:1e: fallen off the bus"),
@@ -43,7 +44,7 @@ def test_what_a_host_reports_is_a_finding_or_nothing(output: str, problem: str) 
 @pytest.mark.parametrize(
     ("nvidia_smi", "output"),
     [
-        ("printf '0, 0\\n1, [N/A]\\n'", GOOD + "@@xid 31 0000:00:1e\n@@xid 79 0000:00:1e\n"),
+        ("printf '0, 0\\n1, [N/A], NVIDIA T4\\n'", GOOD + "@@xid 31 0000:00:1e\n@@xid 79 0000:00:1e\n"),
         (f"echo '{LOST}'; exit 15", f"@@broken {LOST}\n@@xid 31 0000:00:1e\n@@xid 79 0000:00:1e\n"),
     ],
 )

@@ -91,9 +91,9 @@ def default_registry() -> VerbRegistry:
         notebooks,
     )
     from orchestrator.interface.verbs import storage as data
-    from orchestrator.interface.verbs.machines import images
+    from orchestrator.interface.verbs.machines import gpus, images
     from orchestrator.interface.verbs.sagemaker import endpoints, setup, training, tuning
 
     groups = (cluster, jobs, experiment, training, tuning, endpoints, setup)
-    modules = (*groups, images, hosts, notebooks, data, account, config, job_files)
+    modules = (*groups, images, gpus, hosts, notebooks, data, account, config, job_files)
     return VerbRegistry([module.GROUP for module in modules])

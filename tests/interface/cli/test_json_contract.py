@@ -25,6 +25,7 @@ from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
 from orchestrator.cluster.lifetime import ExtendedHost, ExtendReport, IdleShutdownReport
+from orchestrator.cluster.machines.gpus import GpuReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch, RecoverReport
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
@@ -34,8 +35,10 @@ from orchestrator.core.cost import Amount, Bill
 from orchestrator.core.errors import Problem
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import Message
+from orchestrator.hosts.all_reduce import AllReduce, Link, Reduction
 from orchestrator.hosts.commands import CommandOutput, CommandReport
 from orchestrator.hosts.disk_room import DiskRoom, FullDisk
+from orchestrator.hosts.gpu_health import GpuState, HostGpus
 from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
@@ -116,6 +119,12 @@ KEYS: dict[type, str] = {
     ImageDeletion: "image error",
     NotebookPage: "host url",
     NotebookStop: "host ran",
+    GpuReport: "hosts failed all_reduce bad",
+    HostGpus: "host type expected driver gpus problems",
+    GpuState: "index name memory_errors",
+    AllReduce: "hosts links reductions broken slow without_nccl",
+    Link: "from to gbit_per_s slow",
+    Reduction: "backend gbit_per_s processes seconds",
     Waterfall: "run job hosts",
     HostPhases: "seconds seconds_by_phase",
     HostTransfers: "source hosts failed",

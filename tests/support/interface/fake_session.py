@@ -5,7 +5,7 @@ is ``stratus`` with such a session:  python -m tests.support.interface.fake_sess
 
 ``PAPER`` in the environment states what goes wrong:
 ``job-fails``, ``bad-job``, ``bad-ini``, ``no-job``, ``slow-job``, ``host-fails``, ``left``,
-``bug``, ``umlauts``, ``foreign``.
+``bug``, ``umlauts``, ``foreign``, ``bad-gpu``.
 """
 
 # ruff: noqa: ARG002 - the fakes have the signatures of the services.
@@ -24,6 +24,7 @@ from orchestrator.aws.launch.plan import LaunchPlan
 from orchestrator.cluster.elsewhere import OtherCluster
 from orchestrator.cluster.inventory import SameRoleOwner
 from orchestrator.cluster.launcher import LaunchReport
+from orchestrator.cluster.machines.gpus import GpuReport
 from orchestrator.cluster.readiness import HostStartup
 from orchestrator.cluster.recovery import InterruptedLaunch
 from orchestrator.cluster.status import ClusterStatus, InstanceStatus
@@ -34,6 +35,7 @@ from orchestrator.core.events import Event, EventHandler, ignore_event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep
 from orchestrator.hosts.commands import CommandOutput, CommandReport
+from orchestrator.hosts.gpu_health import HostGpus
 from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.hosts.tunnels import Dashboard, OpenTunnel, PortTunnel
 from orchestrator.hosts.usage import Gpu, GpuProcess, HostProcess, HostUsage, UsageReport
@@ -131,6 +133,10 @@ class FakeCluster:
     def _change(self, state: str) -> tuple[InstanceResult, ...]:
         self.state.vms = dict.fromkeys(self.state.vms, state)
         return tuple(InstanceResult(name, f"i-{name}", state) for name in self.state.vms)
+
+    def check_gpus(self, names: Sequence[str] = (), *, all_reduce_s: int = 0) -> GpuReport:
+        bad = ("Xid 79",) if "bad-gpu" in self.state.bad else ()
+        return GpuReport(tuple(HostGpus(x, "p5.48xlarge", 8, True, (), bad) for x in self.state.require_vms(names)), {})
 
     def elsewhere(self) -> tuple[OtherCluster, ...]:
         return ()
