@@ -321,7 +321,7 @@ def _refused(folder: Path, names: Sequence[str]) -> dict[str, str]:
     refused = {name: reason for name in names if name and (reason := locations.refusal(name))}
     usable = [name for name in names if name and name not in refused]
     if len({name.casefold() for name in usable}) < len(usable):
-        folder.mkdir(parents=True, exist_ok=True)
+        locations.make_folder(folder)
         return refused | locations.collisions(usable, is_case_sensitive=locations.is_case_sensitive(folder))
     return refused | locations.collisions(usable, is_case_sensitive=True)
 

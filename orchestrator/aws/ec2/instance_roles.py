@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/iam-roles-for-amazon-ec2.htm
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from orchestrator.aws.client import Clients
 
 POLICY_NAME = "stratus"
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _READ, _WRITE = "Read", "Write"
 _ATTEMPTS = 3
 
@@ -76,25 +78,48 @@ def urls_in(permissions: Document) -> tuple[list[str], list[str]]:
 def _urls(permissions: Document, sid: str) -> list[str]:
     statements = [item for item in permissions.get("Statement", ()) if str(item.get("Sid", "")).startswith(sid)]
     places = (str(item["Resource"][0]).partition(":::")[2] for item in statements)
-    return [f"s3://{place.removesuffix('*').removesuffix('/')}" for place in places]
+    keys = (re.sub(r"\$\{([*?$])\}", r"\1", _without_wildcard(place)) for place in places)
+    return [f"s3://{key}" for key in keys]
+
+
+def _without_wildcard(place: str) -> str:
+    return place.removesuffix("/*")
 
 
 def _read(number: int, url: S3Url, partition: str) -> list[Document]:
     # The prefix may itself be the key of an object.
-    key, bucket = url.key.rstrip("/"), f"arn:{partition}:s3:::{url.bucket}"
+    key, bucket = _literal(url.key.rstrip("/")), f"arn:{partition}:s3:::{_bucket(url)}"
     names = [key, f"{key}/*"] if key else ["*"]
     objects = [f"{bucket}/{name}" for name in names]
     return [_allow(f"{_READ}{number}", ["s3:GetObject"], objects), *_list(f"ListInput{number}", bucket, names)]
 
 
 def _write(number: int, url: S3Url, partition: str) -> list[Document]:
-    key, bucket = url.key.rstrip("/"), f"arn:{partition}:s3:::{url.bucket}"
+    key, bucket = _literal(url.key.rstrip("/")), f"arn:{partition}:s3:::{_bucket(url)}"
     name = f"{key}/*" if key else "*"
     actions = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     return [
         _allow(f"{_WRITE}{number}", actions, [f"{bucket}/{name}"]),
         *_list(f"ListOutput{number}", bucket, [name]),
     ]
+
+
+def _bucket(url: S3Url) -> str:
+    """Return the name of a bucket.
+
+    :raises UsageError: it is none, such as *, which a policy takes for all buckets.
+    """
+    if not _BUCKET.fullmatch(url.bucket):
+        raise UsageError(f"{url.bucket!r} is not the name of a bucket", where=str(url))
+    return url.bucket
+
+
+def _literal(key: str) -> str:
+    """Return a key as policies name it: there *, ? and $ have a meaning.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#policy-vars-specialchars
+    """
+    return re.sub(r"[*?$]", r"${\g<0>}", key)
 
 
 def _list(sid: str, bucket: str, names: Sequence[str]) -> list[Document]:

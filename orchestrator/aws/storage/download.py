@@ -178,6 +178,9 @@ class Downloader:
             return False
         if target.is_dir():
             raise UsageError("is a folder; the object is a file", where=str(target))
+        if target.exists() and not target.is_file():
+            # It would be replaced by a file.
+            raise UsageError("is a device or the like, not a file", where=str(target))
         file = PartialFile(target, {"url": str(url), "etag": stored.etag, "size": stored.size, "part": PART_BYTES})
         file.open(stored.size)
         try:

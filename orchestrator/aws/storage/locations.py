@@ -106,13 +106,26 @@ def is_case_sensitive(folder: Path) -> bool:
         probe.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, if there is none.
+
+    :raises UsageError: a file is in its place, or it is not allowed.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UsageError("is a file; a folder is needed there", where=str(path)) from None
+    except OSError as error:
+        raise UsageError(f"cannot be made: {error.strerror}", where=str(path)) from error
+
+
 def inside(folder: Path, name: str) -> Path:
     """Return the path of an object's file, and create its folder.
 
     :raises UsageError: a link leads out of the folder.
     """
     path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A link in the folder may have been there before, and lead anywhere.
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise UsageError("a link leads out of the folder", where=str(path.parent))

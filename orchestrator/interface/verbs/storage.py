@@ -170,12 +170,11 @@ def _target(text: str) -> Path:
 
     :raises UsageError: that folder cannot be made.
     """
+    from orchestrator.aws.storage import locations
+
     path = _path(text)
-    try:
-        if text.endswith("/"):
-            path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot be made: {error.strerror}", where=text) from error
+    if text.endswith("/"):
+        locations.make_folder(path)
     return path
 
 

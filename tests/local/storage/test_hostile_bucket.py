@@ -197,3 +197,21 @@ def test_results_of_one_vm_never_cost_those_of_another(s3: Any, bucket: str, ses
     assert sorted(record.failed) == ["ml-1", "ml-2", "ml-3", "ml-4", "ml-5"]
     assert not list(tmp_path.rglob("outside"))
     assert not list(tmp_path.rglob("archive"))
+
+
+def test_a_download_makes_no_folder_of_a_file_and_no_file_of_a_device(
+    s3: Any, bucket: str, session: Session, tmp_path: Path
+) -> None:
+    s3.put_object(Bucket=bucket, Key="d/a", Body=b"x")
+    (tmp_path / "file").write_text("mine")
+    os.mkfifo(tmp_path / "pipe")
+
+    for source, target, reason in (
+        ("d/", "file", "is a file; a folder is needed there"),
+        ("d/", "file/below", "cannot be made: Not a directory"),
+        ("d/a", "pipe", "is a device or the like, not a file"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            session.storage.download(f"s3://{bucket}/{source}", tmp_path / target)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "pipe").is_fifo()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.aws.ec2 import instance_roles
 from orchestrator.config.settings import Settings
 from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import UsageError
@@ -97,3 +98,18 @@ def test_a_profile_of_the_users_own_is_never_changed(cloud: dict[str, str], tmp_
         assert session.instance_roles.create(plan) is plan
 
     assert (plan.name, plan.role, plan.is_current) == ("rehearsal", None, True)
+
+
+def test_signs_that_policies_interpret_widen_no_role() -> None:
+    """A job's folder may come from somebody else."""
+    urls = ["s3://lab-data/a*", "s3://lab-data/run?/${aws:username}", "s3://lab-data"]
+    role = instance_roles.documents("r", urls, ["s3://lab-data/*"])
+
+    resources = [name for item in role.permissions["Statement"] for name in item["Resource"]]
+    keys = [name.partition(":::lab-data")[2] for name in resources]
+    assert [key for key in keys if key] == [
+        *("/a${*}", "/a${*}/*", "/run${?}/${$}{aws:username}", "/run${?}/${$}{aws:username}/*", "/*", "/${*}/*")
+    ]
+    assert instance_roles.urls_in(role.permissions) == (urls, ["s3://lab-data/*"])
+    with pytest.raises(UsageError, match="'\\*' is not the name of a bucket"):
+        instance_roles.documents("r", ["s3://*/a"], [])
