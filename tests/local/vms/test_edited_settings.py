@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.aws.managed.resources import ManagedSurvey
 from orchestrator.interface.render import registry
+from orchestrator.interface.render.billed import managed
 from tests.support.localcloud.clients import boto
 from tests.support.project import Project
 
@@ -42,6 +44,10 @@ def test_what_other_settings_made_is_named_until_it_is_ended(project: Project) -
         assert {name: item.origin for name, item in listed.items()} == dict.fromkeys(
             (efs.name, volume.name), "cluster before in us-west-2"
         )
+        shown = "\n".join(map(str, managed.listed(ManagedSurvey(tuple(listed.values())), session.context.clock.now())))
+        assert "work, 5 GiB gp3" in shown
+        assert "of cluster before in us-west-2" in shown
+        assert "TerminateAll(everywhere=True) ends what other settings made" in shown
         left = session.cluster.terminate()
         assert any(f"{efs.name}: made from here under other settings" in str(line) for line in left.remaining)
         assert not any(volume.name in str(line) for line in left.remaining)

@@ -14,7 +14,9 @@ from orchestrator.interface.render.styles import line
 def listed(survey: ManagedSurvey, now: datetime) -> Lines:
     """Return a row for each resource that is billed, and why some could not be looked up."""
     problems = [f"  {service} was not looked up: {problem}" for service, problem in survey.problems]
-    return [*units.columns([_cells(resource, now) for resource in survey.resources]), *problems]
+    end = line("    ", NextStep("TerminateAll", everywhere=True), " ends what other settings made.")
+    ends = [end] if any(resource.origin for resource in survey.resources) else []
+    return [*units.columns([_cells(resource, now) for resource in survey.resources]), *ends, *problems]
 
 
 def _cells(resource: ManagedResource, now: datetime) -> list[str]:
@@ -22,11 +24,19 @@ def _cells(resource: ManagedResource, now: datetime) -> list[str]:
     age = f"since {units.clock(resource.created_at, now)}" if resource.created_at else ""
     end = f"ends {units.clock(resource.ends_at, now)}" if resource.ends_at else ""
     state = f"{resource.state}, kept" if resource.is_kept else resource.state
-    return [resource.kind, resource.name, state, _detail(resource, count), age, end, _price(resource)]
+    return [
+        resource.kind,
+        resource.name,
+        state,
+        _detail(resource, count or resource.detail),
+        age,
+        end,
+        _price(resource),
+    ]
 
 
-def _detail(resource: ManagedResource, count: str) -> str:
-    return ", ".join(filter(None, (count, resource.origin and f"of {resource.origin}"))) or resource.full_detail
+def _detail(resource: ManagedResource, text: str) -> str:
+    return ", ".join(filter(None, (text, resource.origin and f"of {resource.origin}")))
 
 
 def _price(resource: ManagedResource) -> str:
