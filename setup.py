@@ -51,7 +51,7 @@ setup(
         "localcloud.contract": ["*.toml"],
         "localcloud.hosts": ["system_faults/*"],
         "localcloud.hosts.docker": ["host_image/*"],
-        "localcloud.hosts.process": ["bin/*", "faulty_bin/*", "gpu_bin/*"],
+        "localcloud.hosts.process": ["bin/*", "faulty_bin/*", "gpu_bin/*", "efa_bin/*"],
         "localcloud.hosts.vm": ["*.sh", "rootfs/*"],
     },
     py_modules=["run_interface", "stratus"],

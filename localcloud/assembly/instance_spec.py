@@ -52,6 +52,8 @@ class HostSpecs:
             image_id=image.id if isinstance(image, BakedImage) else "",
             local_disks_gib=_local_disks_gib(instance.instance_type),
             gpus=_nvidia_gpus(instance.instance_type),
+            # Deep Learning images have both.
+            has_efa_software=has_engine(image) and _has_efa(instance.instance_type),
         )
 
     def _environment(self, instance: Instance) -> dict[str, str]:
@@ -84,3 +86,9 @@ def _nvidia_gpus(instance_type: str) -> tuple[str, ...]:
         if group["Manufacturer"] == "NVIDIA"
         for _ in range(group["Count"])
     )
+
+
+def _has_efa(instance_type: str) -> bool:
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+    return bool(INSTANCE_TYPES.get(instance_type, {}).get("NetworkInfo", {}).get("EfaSupported"))

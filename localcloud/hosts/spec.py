@@ -28,6 +28,7 @@ class HostSpec:
     :param image_id: image that was made from an instance, which the disk is a copy of; empty for any other image.
     :param local_disks_gib: sizes of the local disks of its instance type; VMs only.
     :param gpus: NVIDIA GPUs of its instance type, ``NAME|MIB`` each; process hosts only.
+    :param has_efa_software: True if its image and type have what Elastic Fabric Adapters need; process hosts only.
     :param package_faults: of a scenario, ``KIND SECONDS AMOUNT``: seconds from a boot, 0 for permanently.
     """
 
@@ -47,6 +48,7 @@ class HostSpec:
     image_id: str = ""
     local_disks_gib: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+    has_efa_software: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from orchestrator.aws.ec2 import host_names, waiters
 from orchestrator.aws.ec2 import instances as ec2_instances
-from orchestrator.aws.ec2 import waiters
 from orchestrator.aws.ec2.instances import Instance
 from orchestrator.cluster.health import InstanceHealth
 from orchestrator.cluster.inventory import Inventory
@@ -22,7 +22,7 @@ from orchestrator.core.errors import ConnectError, HostError, HostsFailed, first
 from orchestrator.core.events import Event
 from orchestrator.core.host import Host
 from orchestrator.core.next_step import NextStep, add_advice
-from orchestrator.hosts import gpu_health, parallel
+from orchestrator.hosts import efa, gpu_health, parallel
 
 if TYPE_CHECKING:
     from orchestrator.ssh import CommandResult
@@ -112,6 +112,7 @@ class ReadinessWaiter:
     replacer: Replacer | None
     _ready_names: list[str] = field(default_factory=list)
     _shown: dict[str, Instance] = field(default_factory=dict)
+    _without_efa: dict[str, list[str]] = field(default_factory=dict)
 
     def wait(self, on_ready: Callable[[Host], T]) -> parallel.Outcomes[ReadyHost[T]]:
         """Wait for all instances and call ``on_ready`` for each that is ready; return one outcome per name."""
@@ -125,12 +126,16 @@ class ReadinessWaiter:
             # A daemon: after a Ctrl-C it must not keep the process alive until its deadline.
             threading.Thread(target=self._watch, args=(ids, running), name="readiness", daemon=True).start()
         # Only the names are known yet: an instance has addresses once it runs.
-        return runtime.for_each(
+        outcomes = runtime.for_each(
             [Host(name, "", "", 0, "", Path(), "", "") for name in running],
             lambda host: self._bring_up(host.name, running[host.name], on_ready),
             clock=runtime.clock,
             max_workers=len(running),
         )
+        for problem, names in self._without_efa.items():
+            text = f"EFA cannot be used on {' '.join(sorted(names, key=host_names.sort_key))}: {problem}; {efa.FIX}"
+            self.inventory.context.on_event(Event("", "efa", "warning", text=text))
+        return outcomes
 
     # -- instances, until they run
 
@@ -202,6 +207,7 @@ class ReadinessWaiter:
             self._check_gpus(host)
         # Not a reason to replace the VM: another one would get the same settings.
         self._mount(host)
+        self._check_efa(host)
         self._ready_names.append(name)
         return ReadyHost(startup, host, on_ready(host))
 
@@ -230,6 +236,13 @@ class ReadinessWaiter:
             return
         if count := self.replacer.plan.nvidia_gpus(self._shown[host.identity].type):
             self._phase(host.name, "gpu", lambda: gpu_health.check(context.ssh, host, count))
+
+    def _check_efa(self, host: Host) -> None:
+        """Note why a host cannot use the adapters that the plan gives it: it is of use without them."""
+        if self.replacer is None or not self.replacer.plan.efa_interfaces:
+            return
+        if problem := efa.problem(self.inventory.context.ssh, host):
+            self._without_efa.setdefault(problem, []).append(host.name)
 
     def _mount(self, host: Host) -> None:
         instance = self._shown[host.identity]

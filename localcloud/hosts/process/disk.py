@@ -21,6 +21,8 @@ FAULTY_STAND_INS = Path(__file__).with_name("faulty_bin")
 GPU_STAND_INS = Path(__file__).with_name("gpu_bin")
 """Those of hosts whose instance type has NVIDIA GPUs: its driver's tool, and its messages."""
 
+EFA_STAND_INS = Path(__file__).with_name("efa_bin")
+
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _NETWORK = re.compile(r"(PIP_\w+|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|\w+_proxy|\w+_PROXY)")
 # These would direct what a host installs to the user's own folders, or forbid installing.
@@ -103,7 +105,8 @@ def prepare(spec: HostSpec, shared: SharedSettings) -> None:
     for private in (layout.home, layout.authorized_keys.parent):
         private.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout.bin.mkdir(exist_ok=True)
-    folders = [STAND_INS, *([FAULTY_STAND_INS] if spec.package_faults else []), *([GPU_STAND_INS] if spec.gpus else [])]
+    conditions = {FAULTY_STAND_INS: spec.package_faults, GPU_STAND_INS: spec.gpus, EFA_STAND_INS: spec.has_efa_software}
+    folders = [STAND_INS, *(folder for folder, condition in conditions.items() if condition)]
     for stand_in in (path for folder in folders for path in folder.iterdir()):
         # Installation as a Python package may have lost the files' modes.
         Path(shutil.copyfile(stand_in, layout.bin / stand_in.name)).chmod(0o755)

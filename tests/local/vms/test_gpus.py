@@ -106,3 +106,18 @@ def test_an_all_reduce_measures_connections_and_names_a_host_that_hangs(project:
             ("gpus-0", "gpus-2"),
             ("gpus-2", "gpus-0"),
         }
+
+
+@pytest.mark.parametrize(("image", "problems"), [("ubuntu-24.04", 1), ("deep-learning-ubuntu-24.04", 0)])
+def test_an_image_without_the_software_of_efa_is_named(project: Project, image: str, problems: int) -> None:
+    text = project.config.read_text().replace("g4dn.12xlarge", f"p4d.24xlarge\nimage = {image}")
+    project.config.write_text(f"{text}[vms]\nefa = yes\n")
+    with project.session() as session:
+        session.cluster.launch(session.cluster.plan(1))
+
+    warnings = [event.text for event in project.events if event.phase == "efa"]
+    assert len(warnings) == problems
+    assert all(
+        text.startswith("EFA cannot be used on gpus-0: the image has no EFA software (fi_info); set")
+        for text in warnings
+    )
