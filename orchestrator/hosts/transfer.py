@@ -24,7 +24,9 @@ class HostTransfer:
     """Files that were sent to a host, or received from it.
 
     :param total_bytes: of the files.
-    :param left_out: links and special files that were not received, the first ones, with the reason.
+    :param left_out: links and special files that were not received, the first ones, with the reason, and files that
+        changed meanwhile.
+    :param here_bytes: of those received, bytes that an earlier transfer had brought.
     """
 
     host: str
@@ -33,6 +35,7 @@ class HostTransfer:
     total_bytes: int
     seconds: float
     left_out: tuple[str, ...] = ()
+    here_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,27 +46,32 @@ class Transfers:
     on_event: EventHandler
 
     def receive(self, host: Host, remote: str, path: Path) -> HostTransfer:
-        """Receive a file, or the content of a folder, of a host into a folder here.
+        """Receive a file, or the content of a folder, of a host into a folder here: what is missing here, or differs.
 
         :param path: created if missing; files of the same name are replaced.
         :raises HostError: there is nothing, or it could not be written here.
         """
+        # Imported when needed: paramiko takes a third of a second.
+        from orchestrator.hosts import receiving
         from orchestrator.ssh.tar_stream import UnpackBudget
 
         began, left_out = self.ssh.clock.monotonic(), list[str]()
         meter = self._meter(host, "receiving", 0)
         budget = UnpackBudget(max_bytes=1 << 50, max_files=10_000_000, on_bytes=meter.add)
-        size = self.ssh.fetch(
+        size = receiving.receive(
+            self.ssh,
             host,
             remote,
             path,
             timeout_s=TIMEOUT_S,
             budget=budget,
+            meter=meter,
             # Names are the host's: escaped.
             on_skipped=lambda name, reason: left_out.append(ascii(f"{name}: {reason}"[:120])),
         )
         seconds = self.ssh.clock.monotonic() - began
-        return HostTransfer(host.name, remote, str(path), size, seconds, tuple(left_out[:_SHOWN]))
+        here_bytes = max(0, meter.done_bytes - meter.sent_bytes)
+        return HostTransfer(host.name, remote, str(path), size, seconds, tuple(left_out[:_SHOWN]), here_bytes)
 
     def _meter(self, host: Host, phase: str, total_bytes: int) -> Meter:
         def report(progress: Progress) -> None:

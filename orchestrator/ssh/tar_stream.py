@@ -213,9 +213,7 @@ def unpack(source: ChunkReader, folder: Path, on_skipped: OnSkipped, budget: Unp
     """
     try:
         links, total = _unpack(source, folder, on_skipped, budget)
-        _resolve_links(
-            links, folder, on_skipped, lambda target, path: _link_or_copy(target, path, folder, budget, link)
-        )
+        resolve_links(links, folder, on_skipped, lambda target, path: link_or_copy(target, path, folder, budget, link))
     # Raised by tarfile for fields that are no numbers, and for chains of headers.
     except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
         raise tarfile.ReadError(f"damaged: {error}") from error
@@ -234,7 +232,7 @@ def _unpack(
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 16) as archive:  # type: ignore[call-overload]
         while member := _next_member(archive, stream):
             budget.take_file()
-            name = _safe_name(member.name)
+            name = safe_name(member.name)
             if member.issym() or member.islnk():
                 links[name] = _link_target(member, name)
             elif member.isfile() or member.isdir():
@@ -253,7 +251,7 @@ def _next_member(archive: tarfile.TarFile, stream: _Decompressor) -> tarfile.Tar
     return archive.next()
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """Return the normalized name, if it stays inside and the file system takes it."""
     if name.startswith("/") or ".." in name.split("/") or "\0" in name:
         raise HostError(f"refused to unpack {name[:200]!a}: it points outside the destination folder")
@@ -282,7 +280,7 @@ def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path, fold
         make_folder(path, folder)
         return 0
     make_folder(path.parent, folder)
-    _remove(path, folder)
+    remove(path, folder)
     content = archive.extractfile(member)
     assert content is not None
     with content:
@@ -310,7 +308,7 @@ def make_folder(path: Path, top: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def _remove(path: Path, top: Path) -> None:
+def remove(path: Path, top: Path) -> None:
     """Remove what is at a path below ``top``: opening a link would write through it, and a folder cannot be opened."""
     if path.is_dir() and not path.is_symlink() and path != top:
         shutil.rmtree(path)
@@ -333,7 +331,7 @@ def _write(content: IO[bytes], path: Path, budget: UnpackBudget) -> int:
     return size
 
 
-def _resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, replace: Link) -> None:
+def resolve_links(links: dict[str, str], folder: Path, on_skipped: OnSkipped, replace: Link) -> None:
     """Replace links by their files, repeatedly: a replaced link may be the target of another one."""
     top = folder.resolve()
     for _ in range(MAX_LINK_CHAIN):
@@ -360,12 +358,12 @@ def _is_file_inside(target: Path, top: Path) -> bool:
         return False
 
 
-def _link_or_copy(source: Path, path: Path, folder: Path, budget: UnpackBudget, link: Link) -> None:
+def link_or_copy(source: Path, path: Path, folder: Path, budget: UnpackBudget, link: Link) -> None:
     """Make ``path`` a hard link of ``source``, so that many links to a large file do not become as many copies."""
     if path.exists() and path.samefile(source):
         return
     make_folder(path.parent, folder)
-    _remove(path, folder)
+    remove(path, folder)
     try:
         link(source.resolve(), path)
     except OSError:

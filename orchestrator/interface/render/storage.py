@@ -113,7 +113,8 @@ def _(report: AbortReport) -> Document:
 def _(report: HostTransfer, _now: datetime) -> Lines:
     left_out = [f"  not received: {text}" for text in report.left_out]
     size, seconds = units.size(report.total_bytes), units.duration(report.seconds)
-    return [*left_out, f"  {report.host}: {report.source} -> {report.target}, {size} in {seconds}"]
+    here = f", {units.size(report.here_bytes)} of it were here" if report.here_bytes else ""
+    return [*left_out, f"  {report.host}: {report.source} -> {report.target}, {size} in {seconds}{here}"]
 
 
 @document.register(HostTransfer)
@@ -123,6 +124,7 @@ def _(report: HostTransfer) -> Document:
         "source": report.source,
         "target": report.target,
         "bytes": report.total_bytes,
+        "bytes_here": report.here_bytes,
         "seconds": round(report.seconds, 3),
         "left_out": document(report.left_out),
     }

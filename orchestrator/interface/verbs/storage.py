@@ -218,7 +218,8 @@ def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote 
 def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: Host = "") -> HostTransfer:
     """Receive a file, or the content of a folder, from a VM.
 
-    For the outputs of a run, FetchResults() is simpler. Files and folders only; links to files become files.
+    For the outputs of a run, FetchResults() is simpler. Files and folders only; links to files become files. What
+    is here already is not sent again: after a cut or a kill the same call receives the rest.
 
     remote  its path there, absolute or below the login's home.
     path    the folder here (default: the present one).
@@ -227,7 +228,7 @@ def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: H
     Costs  data transfer to the internet, about $0.09 per GB.
     """
     again = NextStep("Receive", remote, path, *([host] if host else []))
-    with interruptible(workspace, "What was received so far stays.", again + "  receives it again"):
+    with interruptible(workspace, "What was received so far stays.", again + "  receives the rest"):
         report = workspace.session().hosts.receive(remote, _path(path), host)
     return show(workspace, report)
 

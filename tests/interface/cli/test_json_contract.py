@@ -128,7 +128,7 @@ KEYS: dict[type, str] = {
     Waterfall: "run job hosts",
     HostPhases: "seconds seconds_by_phase",
     HostTransfers: "source hosts failed",
-    HostTransfer: "host source target bytes seconds left_out",
+    HostTransfer: "host source target bytes bytes_here seconds left_out",
     TransferReport: "source target files unchanged bytes bytes_sent seconds failed",
     DataListing: "url folders objects truncated unfinished",
     ListedObject: "name bytes modified",
