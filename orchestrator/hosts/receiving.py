@@ -259,7 +259,7 @@ class Receiving:
             raise self._lies("out of order")
 
     def _prepare(self, folder: Path) -> None:
-        """Make a folder that is inside; what is no folder on the way is replaced."""
+        """Make a folder below the target; files on the way to it are replaced."""
         if not folder.parent.resolve().is_relative_to(self.folder.resolve()):
             raise HostError(f"refused {folder.name!a}: a local link leads outside the folder", where=self.host.name)
         if folder.is_symlink():

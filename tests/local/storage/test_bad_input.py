@@ -163,6 +163,27 @@ def test_public_buckets_need_no_credentials(s3: Any, session: Session, bucket: s
     assert [item.name for item in session.storage.list(f"s3://{bucket}", public).objects] == ["a"]
 
 
+def test_every_request_agrees_to_pay(s3: Any, session: Session, bucket: str, tmp_path: Path) -> None:
+    """S3 refuses requests without it."""
+    payers: set[tuple[str, str]] = set()
+    events = session.context.clients.session.events
+    events.register(
+        "provide-client-params.s3", lambda params, model, **_: payers.add((model.name, params.get("RequestPayer", "-")))
+    )
+    (tmp_path / "big").write_bytes(bytes(9 * MIB))
+    (tmp_path / "small").write_bytes(b"small")
+    paying = TransferOptions(requester_pays=True)
+    for name in ("big", "small"):
+        session.storage.upload(tmp_path / name, f"s3://{bucket}/{name}", paying)
+    session.storage.download(f"s3://{bucket}/", tmp_path / "back", paying)
+    session.storage.list(f"s3://{bucket}/", paying)
+
+    asked = {"CreateMultipartUpload", "UploadPart", "PutObject", "GetObject", "HeadObject", "ListObjectsV2"}
+    assert asked <= {name for name, _ in payers}
+    # The bucket's owner pays for it.
+    assert {name for name, payer in payers if payer == "-"} <= {"ListMultipartUploads"}
+
+
 def test_sync_copies_what_is_new_both_ways(s3: Any, session: Session, bucket: str, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     (source / "sub").mkdir(parents=True)
