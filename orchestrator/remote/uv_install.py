@@ -1,6 +1,7 @@
 """Install a requirements file with uv as pip would: with pip's own configuration; run by steps/requirements.sh.
 
     python uv_install.py UV FILE [PIP-OPTION...]
+    python uv_install.py --wheel [PIP-OPTION...]     prints the address of uv's wheel for this host, with its checksum
 
 Exit status 64: an option or setting of pip has no counterpart in uv, so pip has to install the file.
 """
@@ -34,6 +35,13 @@ CERTIFICATES = ("cert",)
 IGNORED_WITH_VALUE = ("timeout", "default-timeout", "retries", "progress-bar", "cache-dir", "root-user-action", "log")
 IGNORED_FLAGS = ("disable-pip-version-check", "no-input", "quiet", "q", "verbose", "v", "no-color", "no-cache-dir")
 OTHER_NAMES = ("no-compile", "compile", "prefer-binary", "require-virtualenv", "break-system-packages", "config-file")
+
+PYPI = "https://pypi.org/simple"
+JSON_INDEX = "application/vnd.pypi.simple.v1+json"
+"""https://packaging.python.org/en/latest/specifications/simple-repository-api/"""
+
+INDEX_TIMEOUT_S = 5.0
+MAX_INDEX_BYTES = 64 << 20
 
 Setting = tuple[str, str]
 
@@ -107,6 +115,60 @@ def uv_options(settings: Iterator[Setting]) -> list[str]:
     return options
 
 
+def wheel(settings: Mapping[str, str]) -> str:
+    """Return the address of the newest uv for this host, with its SHA-256, which pip verifies.
+
+    pip itself considers all 6,000 files of uv in the index one by one, which takes longer than all that follows.
+
+    :param settings: of pip.
+    :raises LookupError: pip has to look for it.
+    :raises OSError: the index does not answer.
+    """
+    # Here: an install with uv does not need them.
+    import json
+    import ssl
+    from urllib.parse import urljoin
+    from urllib.request import Request, urlopen
+
+    from pip._vendor.packaging.tags import platform_tags
+    from pip._vendor.packaging.utils import parse_wheel_filename
+
+    index = settings.get("i") or settings.get("index-url") or PYPI
+    if {"no-index", "proxy", "client-cert"} & settings.keys() or "@" in index or not is_secure(index):
+        raise LookupError(index)
+    request = Request(index.rstrip("/") + "/uv/", headers={"Accept": JSON_INDEX})
+    trust = ssl.create_default_context(cafile=settings.get("cert"))
+    with urlopen(request, timeout=INDEX_TIMEOUT_S, context=trust) as answer:
+        page, files = answer.url, json.loads(answer.read(MAX_INDEX_BYTES))["files"]
+    supported = set(platform_tags())
+    # name-version-python-abi-platform.platform.whl: most of them are for others.
+    fitting = [
+        file
+        for file in files
+        if not file.get("yanked") and supported & {*file["filename"].removesuffix(".whl").rpartition("-")[2].split(".")}
+    ]
+    newest = max(fitting, key=lambda file: parse_wheel_filename(file["filename"])[1])
+    address = urljoin(page, newest["url"]).partition("#")[0]
+    if not is_secure(page) or not is_secure(address):
+        raise LookupError(address)
+    return f"{address}#sha256={newest['hashes']['sha256']}"
+
+
+def is_secure(address: str) -> bool:
+    """Return True if the other side of an address proves what it is."""
+    return address.startswith("https://")
+
+
+def print_wheel(words: Sequence[str]) -> int:
+    """Print the address of uv's wheel; nothing if pip has to look for it."""
+    try:
+        print(wheel(configured(os.environ) | dict(parse_options(words))))
+    # An index in another format, or none, or a pip with other parts: all of that is pip's own work.
+    except (Untranslatable, OSError, LookupError, ValueError, TypeError, AttributeError, ImportError):
+        return NO_COUNTERPART
+    return 0
+
+
 def main(uv: str, file: str, words: Sequence[str]) -> int:
     """Replace this process by uv; return only if it cannot stand in for pip."""
     settings = configured(os.environ)
@@ -127,4 +189,5 @@ def main(uv: str, file: str, words: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    is_wheel = sys.argv[1] == "--wheel"
+    sys.exit(print_wheel(sys.argv[2:]) if is_wheel else main(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -16,8 +16,11 @@ find_uv() { # sets uv: of the host, or brought once with pip
     [ "${STRATUS_UV:-yes}" = yes ] && [ ! -e "$tools/no-uv" ] || return 1
     uv="$tools/bin/uv"
     say "bringing uv, which installs packages faster than pip"
-    timeout 90 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-input --no-compile --retries 1 \
-        "$@" --target "$tools" uv && [ -x "$uv" ] && return
+    wheel=$(timeout 20 "$venv/bin/python" "$STRATUS_BUNDLE/uv_install.py" --wheel "$@" 2>/dev/null)
+    for source in ${wheel:+"$wheel"} uv; do
+        timeout 90 "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-input --no-compile \
+            --retries 1 --no-deps "$@" --target "$tools" "$source" && [ -x "$uv" ] && return
+    done
     # A host without a way to it does not try at every install.
     mkdir -p "$tools" && : >"$tools/no-uv"
     return 1

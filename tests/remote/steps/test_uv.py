@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import ssl
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from orchestrator.crypto.tls import generate_cluster_tls
 from tests.support.host_tools import HostWithTools
+from tests.support.paths import ROOT
 from tests.support.script_host import states
 
 RECORDER = """#!/bin/sh
@@ -105,3 +115,80 @@ def test_a_host_without_a_way_to_uv_tries_once(host: HostWithTools) -> None:
     bringing = "@@say bringing uv, which installs packages faster than pip"
     assert (first.count(bringing), second.count(bringing)) == (1, 0)
     assert "pip install" in second
+
+
+def file_of(version: str, platform: str, **more: object) -> dict[str, object]:
+    """Return an entry of an index."""
+    name = f"uv-{version}-py3-none-{platform}.whl"
+    return {"filename": name, "url": f"../../files/{name}", "hashes": {"sha256": f"{version}-hash"}, **more}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[tuple[str, dict[str, list[dict[str, object]]]]]:
+    """A package index; its address, and its page about uv."""
+    page: dict[str, list[dict[str, object]]] = {"files": []}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/simple/uv/" else 404)
+            self.end_headers()
+            self.wfile.write(json.dumps(page).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    tls = generate_cluster_tls(["localhost"], datetime.now(UTC))
+    (tmp_path / "ca.pem").write_text(tls.ca)
+    (tmp_path / "server.pem").write_text(tls.key + tls.cert)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"https://localhost:{server.server_port}/simple", page
+        server.shutdown()
+
+
+def wheel_of(index: str, ca: Path, *options: str) -> str:
+    """Return the address of uv's wheel; nothing if pip has to look for it."""
+    script = ROOT / "orchestrator/remote/uv_install.py"
+    command = [sys.executable, str(script), "--wheel", "--index-url", index, "--cert", str(ca), *options]
+    env = {"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, "HOME": str(ca.parent)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode == 0) == bool(result.stdout), result
+    return result.stdout.strip()
+
+
+def test_the_newest_wheel_of_uv_that_fits_is_found(
+    index: tuple[str, dict[str, list[dict[str, object]]]], tmp_path: Path
+) -> None:
+    """Without pip, which considers every file of an index; with its certificates."""
+    address, page = index
+    pytest.importorskip("pip")
+    linux = f"manylinux_2_17_{os.uname().machine}.manylinux2014_{os.uname().machine}"
+    page["files"] = [
+        file_of("0.9.0", linux),
+        file_of("0.10.0", linux),
+        file_of("0.11.0", linux, yanked="broken"),
+        file_of("0.12.0", "win_amd64"),
+        {"filename": "uv-0.12.0.tar.gz", "url": "x", "hashes": {}},
+    ]
+    name = f"uv-0.10.0-py3-none-{linux}.whl"
+
+    assert wheel_of(address, tmp_path / "ca.pem") == f"{address.removesuffix('simple')}files/{name}#sha256=0.10.0-hash"
+    page["files"][1]["url"] = f"http://elsewhere/{name}"
+    assert wheel_of(address, tmp_path / "ca.pem") == ""
+
+
+def test_pip_looks_for_uv_where_an_index_is_another_or_not_trusted(
+    index: tuple[str, dict[str, list[dict[str, object]]]], tmp_path: Path
+) -> None:
+    address, _ = index
+    pytest.importorskip("pip")
+    (tmp_path / "other.pem").write_text(generate_cluster_tls(["localhost"], datetime.now(UTC)).ca)
+
+    assert wheel_of(address, tmp_path / "ca.pem") == ""
+    assert wheel_of(address, tmp_path / "other.pem") == ""
+    assert wheel_of(address, tmp_path / "ca.pem", "--no-index") == ""
+    assert wheel_of("http://localhost/simple", tmp_path / "ca.pem") == ""
