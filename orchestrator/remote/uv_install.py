@@ -125,6 +125,7 @@ def wheel(settings: Mapping[str, str]) -> str:
     :raises OSError: the index does not answer.
     """
     # Here: an install with uv does not need them.
+    import gzip
     import json
     import ssl
     from urllib.parse import urljoin
@@ -136,10 +137,11 @@ def wheel(settings: Mapping[str, str]) -> str:
     index = settings.get("i") or settings.get("index-url") or PYPI
     if {"no-index", "proxy", "client-cert"} & settings.keys() or "@" in index or not is_secure(index):
         raise LookupError(index)
-    request = Request(index.rstrip("/") + "/uv/", headers={"Accept": JSON_INDEX})
+    request = Request(index.rstrip("/") + "/uv/", headers={"Accept": JSON_INDEX, "Accept-Encoding": "gzip"})
     trust = ssl.create_default_context(cafile=settings.get("cert"))
     with urlopen(request, timeout=INDEX_TIMEOUT_S, context=trust) as answer:
-        page, files = answer.url, json.loads(answer.read(MAX_INDEX_BYTES))["files"]
+        page, text = answer.url, answer.read(MAX_INDEX_BYTES)
+        files = json.loads(gzip.decompress(text) if answer.headers["Content-Encoding"] == "gzip" else text)["files"]
     supported = set(platform_tags())
     # name-version-python-abi-platform.platform.whl: most of them are for others.
     fitting = [

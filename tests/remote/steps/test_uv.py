@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import ssl
@@ -131,8 +132,12 @@ def index(tmp_path: Path) -> Iterator[tuple[str, dict[str, list[dict[str, object
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/simple/uv/" else 404)
+            is_packed = "gzip" in self.headers.get("Accept-Encoding", "")
+            if is_packed:
+                self.send_header("Content-Encoding", "gzip")
             self.end_headers()
-            self.wfile.write(json.dumps(page).encode())
+            text = json.dumps(page).encode()
+            self.wfile.write(gzip.compress(text) if is_packed else text)
 
         def log_message(self, *_: object) -> None:
             pass
