@@ -232,11 +232,11 @@ class Parcel:
                 first[file.digest] = file.name
 
     def receive_one(self, path: str, file: File, stream: Stream) -> tuple[str, list[int]]:
-        """Write one file, with its mode and its time; return its digest and facts.
+        """Write one file, with its time and, if the owner may write it, its mode; return its digest, and facts if so.
 
-        One that is incomplete, because the upload is interrupted, is found by its size.
+        One that is incomplete, because the upload is interrupted, is found by its size; pieces.py goes on writing it.
         """
-        mode, digest = file.mode & self.mask, hashlib.sha256()
+        mode, digest = file.mode & self.mask | 0o600, hashlib.sha256()
         target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
             for block in stream.blocks(file.size):
@@ -247,7 +247,7 @@ class Parcel:
             if os.fstat(target).st_mode & 0o7777 != mode:
                 os.fchmod(target, mode)
             os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
-            return digest.hexdigest(), facts(os.fstat(target))
+            return digest.hexdigest(), facts(os.fstat(target)) if mode == file.mode & self.mask else []
         finally:
             os.close(target)
 

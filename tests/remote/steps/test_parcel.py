@@ -264,13 +264,17 @@ def test_an_interrupted_upload_continues_where_it_ended(vm: ScriptHost, source: 
 @pytest.mark.parametrize("is_whole", [False, True])
 def test_a_file_that_an_interruption_spoiled_is_sent_again(vm: ScriptHost, source: Path, *, is_whole: bool) -> None:
     """It is not taken for complete by its name, nor by its size."""
+    (source / "big").chmod(0o444)
     assert interrupt(vm, scan("job.code", source, "jobs/job"), 0.6).returncode == 1
     spoiled = vm.home / "stratus/jobs/job.new/big"
     assert 0 < spoiled.stat().st_size < (source / "big").stat().st_size
+    # Whatever its mode will be, it can be written to its end.
+    assert spoiled.stat().st_mode & 0o600 == 0o600
     if is_whole:
         spoiled.write_bytes(bytes((source / "big").stat().st_size))
 
     assert "big" in send(vm, source)
+    assert (vm.home / "stratus/jobs/job/big").stat().st_mode & 0o700 == 0o400
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_padded_and_sent_again_later(vm: ScriptHost, source: Path) -> None:
