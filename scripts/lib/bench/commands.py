@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT / "scripts/lib/bench"))
 import bytes as transfers  # noqa: E402 - the path is set above; the module beside this one
 
 PACKAGES = ("ansible-core==2.18.*", "pyinfra==3.*", "parallel-ssh==2.*", "fabric==3.*", "setuptools<81")
+OWN_PACKAGES = ("boto3", "platformdirs", "rich")
+"""What Stratus imports besides: it runs in the same environment, since Python starts later where packages are links."""
 ROUNDS_WARM = 20
 BARS = {"cold": {"fabric": 1.0}, "warm": {"parallel-ssh": 1.2}}
 """Largest acceptable ratio of Stratus to a tool: wall seconds if cold, client CPU seconds if warm."""
@@ -71,12 +73,19 @@ print((time.monotonic() - wall) / ROUNDS, (time.process_time() - cpu) / ROUNDS)
 def environment() -> Path:
     """Return the folder of programs of the tools' own environment, made on the first call."""
     folder = ROOT / ".venv-bench"
-    if not (folder / "complete").is_file():
+    packages = " ".join((*PACKAGES, *OWN_PACKAGES))
+    complete = folder / "complete"
+    if not complete.is_file() or complete.read_text() != packages:
         print("installing the other tools into .venv-bench (once, about a minute)", flush=True)
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([folder / "bin/pip", "install", "--quiet", *PACKAGES], check=True)
-        (folder / "complete").touch()
+        subprocess.run([folder / "bin/pip", "install", "--quiet", *PACKAGES, *OWN_PACKAGES], check=True)
+        complete.write_text(packages)
     return folder / "bin"
+
+
+def own_python(programs: Path) -> list[str]:
+    """Return the words that start Python for Stratus; only it needs the checkout's folder in its path."""
+    return ["env", f"PYTHONPATH={ROOT}", str(programs / "python")]
 
 
 def cold_commands(programs: Path, scratch: Path, logins: Sequence[Sequence[str]], ssh: str) -> dict[str, list[str]]:
@@ -100,7 +109,15 @@ def cold_commands(programs: Path, scratch: Path, logins: Sequence[Sequence[str]]
     fabric.write_text(f"HOSTS = {list(logins)!r}\n{FABRIC}\ncommand()\n")
     pssh.write_text(f"HOSTS = {list(logins)!r}\n{PARALLEL_SSH}\ncommand()\n")
     return {
-        "stratus": [sys.executable, "-m", "orchestrator", "--config", str(scratch / "config.ini"), "exec", "true"],
+        "stratus": [
+            *own_python(programs),
+            "-m",
+            "orchestrator",
+            "--config",
+            str(scratch / "config.ini"),
+            "exec",
+            "true",
+        ],
         "fabric": [str(programs / "python"), str(fabric)],
         "parallel-ssh": [str(programs / "python"), str(pssh)],
         "pyinfra": [str(programs / "pyinfra"), "-y", str(pyinfra), "exec", "--", "true"],
@@ -113,11 +130,11 @@ def warm_programs(scratch: Path, logins: Sequence[Sequence[str]], programs: Path
     """Return the words of programs that repeat the command and print wall and CPU seconds of one."""
     ours = tuple(str(scratch / name) for name in ("config.ini", "home", "runs"))
     bodies = {
-        "stratus": (sys.executable, f"OURS = {ours!r}\n{STRATUS}"),
-        "fabric": (str(programs / "python"), f"HOSTS = {list(logins)!r}\n{FABRIC}"),
-        "parallel-ssh": (str(programs / "python"), f"HOSTS = {list(logins)!r}\n{PARALLEL_SSH}"),
+        "stratus": (own_python(programs), f"OURS = {ours!r}\n{STRATUS}"),
+        "fabric": ([str(programs / "python")], f"HOSTS = {list(logins)!r}\n{FABRIC}"),
+        "parallel-ssh": ([str(programs / "python")], f"HOSTS = {list(logins)!r}\n{PARALLEL_SSH}"),
     }
-    return {name: [python, "-c", f"ROUNDS = {ROUNDS_WARM}\n{body}{WARM}"] for name, (python, body) in bodies.items()}
+    return {name: [*python, "-c", f"ROUNDS = {ROUNDS_WARM}\n{body}{WARM}"] for name, (python, body) in bodies.items()}
 
 
 def run(arguments: Sequence[str], scratch: Path) -> tuple[str, tuple[float, float]]:
