@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.core.next_step import Text, Verbatim, as_message, split_lines
+from orchestrator.core.next_step import Text, Verbatim, advice_of, as_message, split_lines
 
 
 class StratusError(Exception):
@@ -54,7 +54,9 @@ class StratusError(Exception):
         if self.code:
             line += f" ({self.code})"
         fix = ["  " + as_message(self.fix)] if self.fix else []
-        return split_lines([line, *self.detail_lines(), *fix])
+        # What the failed step has left behind, which may be billed.
+        advice = ["  " + as_message(text) for text in advice_of(self)]
+        return split_lines([line, *self.detail_lines(), *fix, *advice])
 
     def detail_lines(self) -> list[Text]:
         """Return the lines between the error's own and its fix."""

@@ -64,3 +64,10 @@ def test_advice_is_attached_to_any_exception() -> None:
 
     assert [str(line) for line in advice_of(error)] == ["x", "Status() shows it"]
     assert advice_of(KeyboardInterrupt()) == []
+
+
+def test_an_error_ends_with_what_is_left_behind() -> None:
+    error = UsageError("x", fix="y")
+    add_advice(error, NextStep("TerminateAll") + " ends it")
+
+    assert str(error) == "x\n  y\n  TerminateAll() ends it"
