@@ -7,15 +7,11 @@ image are in the folder ``host_image``.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import queue
-import sys
 import threading
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -25,11 +21,10 @@ from localcloud.hosts.docker.engine import EngineError, docker, docker_output
 from localcloud.hosts.docker.host_config import UnresponsivePort
 from localcloud.hosts.docker.network import HOME_LABEL, Network
 from localcloud.hosts.docker.watch import HostWatch
-from localcloud.hosts.interface import HostError
+from localcloud.hosts.lanes import Lane, Lanes
 from localcloud.hosts.spec import HostSpec
 
 _log = logging.getLogger(__name__)
-_STOP_DEADLINE_S = 150.0
 _CLOSE_DEADLINE_S = 300.0
 # Time in which a system may shut down before it is killed.
 _STOP_GRACE_S = 30
@@ -71,21 +66,16 @@ everywhere."""
 
 
 @dataclass
-class _Slot:
-    """One host. A thread of its own carries out its operations one after the other.
+class _Host(Lane):
+    """One host.
 
-    :param on: False from a stop, or from the host's own end, to the next start.
-    :param booted: True while the container runs or its end is not handled yet; used on the host's own thread only.
-    :param ending: set while the host is being stopped.
+    :param created: True from the creation of its container to its removal.
+    :param booted: True while the container runs or its end is not handled yet.
     """
 
-    spec: HostSpec
-    executor: ThreadPoolExecutor
     created: bool = False
-    on: bool = True
     booted: bool = False
     frozen: bool = False
-    ending: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -112,17 +102,13 @@ class DockerHosts:
     def __init__(
         self, network: Network, *, on_shutdown: Callable[[str], None], environ: Mapping[str, str] | None = None
     ) -> None:
-        self._network, self._on_shutdown = network, on_shutdown
+        self._network = network
         self._variables = host_config.network_variables(os.environ if environ is None else environ)
         self._image = image.ensure()
-        self._slots: dict[str, _Slot] = {}
-        self._lock = threading.Lock()
-        self._closed = False
+        self._lanes = Lanes(_Host, (EngineError,), on_shutdown)
         self._unresponsive_ports: dict[str, UnresponsivePort] = {}
         self._boot_slots = threading.BoundedSemaphore(_PARALLEL_BOOTS)
-        self._shutdowns: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._watch = HostWatch(f"{HOME_LABEL}={network.home}", self._on_end)
-        threading.Thread(target=self._report_shutdowns, name="shutdowns", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -137,58 +123,39 @@ class DockerHosts:
 
         :raises HostError: it is on already, or these hosts are closed.
         """
-        with self._lock:
-            if self._closed:
-                raise HostError("these hosts are closed")
-            slot = self._slots.get(spec.instance_id)
-            if slot is None:
-                lane = ThreadPoolExecutor(1, thread_name_prefix=spec.instance_id)
-                slot = self._slots[spec.instance_id] = _Slot(spec, lane)
-            elif slot.on:
-                raise HostError(f"{spec.instance_id} is already on")
-            slot.spec, slot.on = spec, True
-            slot.ending.clear()
-            slot.executor.submit(self._guarded, slot, self._boot)
+        self._lanes.start(spec, self._boot)
 
     def stop(self, instance_id: str) -> None:
         """Shut a host down that is on; every process of it is gone on return, its disk is kept.
 
         :raises HostError: it is still running after 150 s.
         """
-        self._end(instance_id, self._stop)
+        self._lanes.end(instance_id, self._stop)
 
     def destroy(self, instance_id: str) -> None:
         """Remove a host with its disk.
 
         :raises HostError: it cannot be removed.
         """
-        self._end(instance_id, self._remove)
-        with self._lock:
-            slot = self._slots.pop(instance_id, None)
-        if slot is not None:
-            slot.executor.shutdown(wait=False)
+        self._lanes.end(instance_id, self._remove)
+        self._lanes.remove(instance_id)
 
     def reboot(self, instance_id: str) -> None:
         """Shut a host down and boot it again; returns at once. Does nothing if it is off."""
-        self._submit(instance_id, self._reboot)
+        self._lanes.submit(instance_id, self._reboot)
 
     def open_at(self, instance_id: str, addresses: Collection[str]) -> None:
         """Let the SSH port answer at these addresses of a host only; returns at once. Open connections stay."""
-        with self._lock:
-            slot = self._slots.get(instance_id)
-            if slot is not None:
-                # For the next boot as well.
-                slot.spec = replace(slot.spec, open_addresses=tuple(addresses))
-        self._submit(instance_id, self._update_gate)
+        self._lanes.open_at(instance_id, addresses, self._update_gate)
 
     def freeze(self, instance_id: str) -> None:
         """Suspend a host: connections stay open, and nothing answers. Does nothing if it is off."""
-        self._submit(instance_id, self._pause)
+        self._lanes.submit(instance_id, self._pause)
 
     def thaw(self, instance_id: str) -> None:
         """Resume a frozen host. Does nothing if it is off."""
-        self._submit(instance_id, self._unpause)
-        self._submit(instance_id, self._update_gate)
+        self._lanes.submit(instance_id, self._unpause)
+        self._lanes.submit(instance_id, self._update_gate)
 
     def console(self, instance_id: str) -> bytes:
         """Return the boot messages of a host; empty if there are none."""
@@ -205,65 +172,30 @@ class DockerHosts:
 
     def close(self) -> None:
         """Stop and remove all hosts; nothing of them is left on return."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            slots = list(self._slots.values())
-        for slot in slots:
-            slot.ending.set()
+        hosts = self._lanes.close()
+        for host in hosts:
             # An operation under way must end before its container is removed.
-            slot.executor.shutdown(wait=True, cancel_futures=True)
-        if created := [self._name(slot.spec.instance_id) for slot in slots if slot.created]:
+            host.executor.shutdown(wait=True, cancel_futures=True)
+        if created := [self._name(host.spec.instance_id) for host in hosts if host.created]:
             docker("rm", "--force", "--volumes", *created, timeout_s=_CLOSE_DEADLINE_S)
         self._watch.close()
-        self._shutdowns.put(None)
 
-    def _submit(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
-        with self._lock:
-            slot = self._slots.get(instance_id)
-        if slot is not None and slot.on:
-            with contextlib.suppress(RuntimeError):
-                slot.executor.submit(self._guarded, slot, action)
-
-    def _end(self, instance_id: str, action: Callable[[_Slot], None]) -> None:
-        with self._lock:
-            slot = self._slots.get(instance_id)
-        if slot is None:
-            return
-        slot.ending.set()
-        work: Future[None] = slot.executor.submit(action, slot)
-        try:
-            work.result(_STOP_DEADLINE_S)
-        except (TimeoutError, EngineError) as error:
-            raise HostError(f"{instance_id} cannot be stopped: {error}") from error
-        slot.on = False
-
-    def _guarded(self, slot: _Slot, action: Callable[[_Slot], None]) -> None:
-        """Run an operation that has no caller waiting; if it fails, the host counts as off."""
-        try:
-            action(slot)
-        except EngineError as error:
-            if not slot.ending.is_set():
-                _log.warning("%s: %s", slot.spec.instance_id, error)
-                slot.on = False
-
-    def _boot(self, slot: _Slot) -> None:
-        if slot.ending.wait(slot.spec.boot_seconds):
+    def _boot(self, host: _Host) -> None:
+        if host.ending.wait(host.spec.boot_seconds):
             return
         with self._boot_slots:
-            if not slot.created:
-                self._create(slot)
-            port = self._unresponsive_ports.get(slot.spec.address)
-            self._copy(slot, host_config.boot_files(slot.spec, self._network.block, port))
-            docker("start", self._name(slot.spec.instance_id))
-            slot.booted = True
+            if not host.created:
+                self._create(host)
+            port = self._unresponsive_ports.get(host.spec.address)
+            self._copy(host, host_config.boot_files(host.spec, self._network.block, port))
+            docker("start", self._name(host.spec.instance_id))
+            host.booted = True
 
-    def _create(self, slot: _Slot) -> None:
-        spec = slot.spec
+    def _create(self, host: _Host) -> None:
+        spec = host.spec
         image_tag = image.ensure("engine") if spec.has_engine else self._image
         # Set before the call: a create that times out may have succeeded, and must be removed.
-        slot.created = True
+        host.created = True
         docker(
             "create",
             "--name",
@@ -289,78 +221,68 @@ class DockerHosts:
             *_LOG_OPTIONS,
             image_tag,
         )
-        self._copy(slot, host_config.image_files(spec, self._variables, self._network.block.endpoint))
+        self._copy(host, host_config.image_files(spec, self._variables, self._network.block.endpoint))
 
-    def _update_gate(self, slot: _Slot) -> None:
+    def _update_gate(self, host: _Host) -> None:
         # A frozen host executes nothing; it follows when it is thawed.
-        if not slot.booted or slot.frozen:
+        if not host.booted or host.frozen:
             return
         try:
-            self._copy(slot, host_config.gate_files(slot.spec, self._network.block.ssh_port))
-            docker("exec", self._name(slot.spec.instance_id), *host_config.GATE_COMMAND)
+            self._copy(host, host_config.gate_files(host.spec, self._network.block.ssh_port))
+            docker("exec", self._name(host.spec.instance_id), *host_config.GATE_COMMAND)
         except EngineError as error:
             # It may have shut itself down; the rules are applied at every boot.
-            _log.warning("%s: its security groups are not applied: %s", slot.spec.instance_id, error)
+            _log.warning("%s: its security groups are not applied: %s", host.spec.instance_id, error)
 
-    def _copy(self, slot: _Slot, files: Mapping[str, str]) -> None:
-        docker("cp", "-", f"{self._name(slot.spec.instance_id)}:/", stdin=system_files.to_tar(files))
+    def _copy(self, host: _Host, files: Mapping[str, str]) -> None:
+        docker("cp", "-", f"{self._name(host.spec.instance_id)}:/", stdin=system_files.to_tar(files))
 
-    def _stop(self, slot: _Slot) -> None:
-        if slot.booted:
-            self._unpause(slot)
-            docker("stop", "--time", str(_STOP_GRACE_S), self._name(slot.spec.instance_id))
-            slot.booted = False
+    def _stop(self, host: _Host) -> None:
+        if host.booted:
+            self._unpause(host)
+            docker("stop", "--time", str(_STOP_GRACE_S), self._name(host.spec.instance_id))
+            host.booted = False
 
-    def _remove(self, slot: _Slot) -> None:
-        if slot.created:
-            self._unpause(slot)
-            docker("rm", "--force", "--volumes", self._name(slot.spec.instance_id))
-            slot.created = slot.booted = False
+    def _remove(self, host: _Host) -> None:
+        if host.created:
+            self._unpause(host)
+            docker("rm", "--force", "--volumes", self._name(host.spec.instance_id))
+            host.created = host.booted = False
 
-    def _pause(self, slot: _Slot) -> None:
-        docker("pause", self._name(slot.spec.instance_id))
+    def _pause(self, host: _Host) -> None:
+        docker("pause", self._name(host.spec.instance_id))
         # Remembered, because a paused container must be resumed before it can be stopped.
-        slot.frozen = True
+        host.frozen = True
 
-    def _unpause(self, slot: _Slot) -> None:
-        if slot.frozen:
-            slot.frozen = False
-            docker("unpause", self._name(slot.spec.instance_id))
+    def _unpause(self, host: _Host) -> None:
+        if host.frozen:
+            host.frozen = False
+            docker("unpause", self._name(host.spec.instance_id))
 
-    def _reboot(self, slot: _Slot) -> None:
-        self._stop(slot)
-        self._boot(slot)
+    def _reboot(self, host: _Host) -> None:
+        self._stop(host)
+        self._boot(host)
 
     def _on_end(self, instance_id: str) -> None:
         # On the host's own thread: an operation on the container may be under way there.
-        self._submit(instance_id, self._on_exit)
+        self._lanes.submit(instance_id, self._on_exit)
 
-    def _on_exit(self, slot: _Slot) -> None:
+    def _on_exit(self, host: _Host) -> None:
         """Handle the end of a container that was not stopped from here."""
-        if not slot.booted or slot.ending.is_set():
+        if not host.booted or host.ending.is_set():
             return
         state = docker(
-            "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", self._name(slot.spec.instance_id)
+            "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", self._name(host.spec.instance_id)
         )
         running, _, code = state.partition(" ")
         # It may have been started again since.
         if running == "true":
             return
-        slot.booted = False
+        host.booted = False
         if int(code) == _REBOOTED:
-            self._boot(slot)
+            self._boot(host)
         else:
-            slot.on = False
-            self._shutdowns.put(slot.spec.instance_id)
-
-    def _report_shutdowns(self) -> None:
-        """Call the owner on a separate thread, because it may call ``stop`` in return."""
-        while (instance_id := self._shutdowns.get()) is not None:
-            try:
-                self._on_shutdown(instance_id)
-            except Exception as error:
-                # A failing callback must not prevent later ones.
-                sys.excepthook(type(error), error, error.__traceback__)
+            self._lanes.report_shutdown(host)
 
     def _name(self, instance_id: str) -> str:
         return f"{self._network.name}-{instance_id}"
