@@ -156,12 +156,15 @@ def boolean() -> ValueType:
 def choice(*allowed: str) -> ValueType:
     """Return the type of one word out of a few."""
 
+    shape = " or ".join(filter(None, [", ".join(allowed[:-1]), allowed[-1]]))
+
     def parse(value: str) -> str:
         if value not in allowed:
-            raise ValueError(f"must be one of {', '.join(allowed)}.{ini.suggest(value, allowed)}")
+            wanted = f"one of {', '.join(allowed)}" if allowed[1:] else shape
+            raise ValueError(f"must be {wanted}.{ini.suggest(value, allowed)}")
         return value
 
-    return ValueType(" or ".join([", ".join(allowed[:-1]), allowed[-1]]), parse)
+    return ValueType(shape, parse)
 
 
 def file_path(description: str = "path of a file") -> ValueType:

@@ -50,7 +50,9 @@ class StratusError(Exception):
 
     def lines(self) -> list[Text]:
         """Return one line on what went wrong, further ones on details, then the fix, indented."""
-        line = f"{self.where}: {self.message}" if self.where else self.message
+        # A file's name may have line breaks: what follows it is part of this line.
+        where = "^J".join(self.where.split("\n"))
+        line = f"{where}: {self.message}" if where else self.message
         if self.code:
             line += f" ({self.code})"
         fix = ["  " + as_message(self.fix)] if self.fix else []

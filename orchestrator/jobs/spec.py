@@ -32,7 +32,7 @@ from orchestrator.core import text_file
 from orchestrator.jobs.frameworks import registry
 from orchestrator.jobs.managed import options as managed_options
 from orchestrator.jobs.managed.options import NO_TRAINING, ServeOptions, TrainingSpec
-from orchestrator.jobs.storage.checkpoints import Checkpoints, read_checkpoints
+from orchestrator.jobs.storage.checkpoints import BUCKET_RULE, Checkpoints, read_checkpoints
 from orchestrator.jobs.storage.data_items import DataItem, is_inside, read_data, relative_source
 from orchestrator.jobs.tasks import ResourceOptions
 
@@ -83,7 +83,11 @@ class JobOptions:
         "", text(), "folder -> s3://bucket/prefix: saved there while the job runs, restored before it starts."
     )
     checkpoint_minutes: float = option(10.0, number(0, 1440, "minutes"), "time between two saves of checkpoints.")
-    results: str = option("", text(r"s3://[a-z0-9.-]{3,63}(/\S*)?", "s3://..."), "S3 folder for outputs, from the VMs.")
+    results: str = option(
+        "",
+        text(r"s3://[a-z0-9.-]{3,63}(/\S*)?", f"s3://bucket/folder; {BUCKET_RULE}"),
+        "S3 folder for outputs, from the VMs.",
+    )
     max_hours: float = option(0.0, number(0, 8760, "hours", or_equal=True), "ends a run after this time; 0: no limit.")
     notify: str = option("", command(), "shell command on the first VM at the end: STRATUS_RUN, STRATUS_STATE.")
     exclude: tuple[str, ...] = option((), text_lines(), "names in the folder, or patterns, that are not uploaded.")

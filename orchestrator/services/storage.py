@@ -171,6 +171,7 @@ class StorageService:
         if not objects[0][0]:
             name = url.name if path.is_dir() or str(path).endswith("/") else ""
             objects = [(name, objects[0][1])]
+            locations.make_folder((path / name if name else path).parent)
         items = [
             _Item(name or str(path), stored.size, lambda name=name, stored=stored: work(name, stored))  # type: ignore[misc]
             for name, stored in objects
@@ -183,7 +184,8 @@ class StorageService:
         :raises UsageError: not exactly one of the two is on S3.
         """
         if locations.is_s3(source) == locations.is_s3(target):
-            raise UsageError("one of the two has to be an S3 URL", fix=NextStep("Sync", "data", "s3://my-bucket/data"))
+            which = "only one of the two may be" if locations.is_s3(source) else "one of the two has to be"
+            raise UsageError(f"{which} an S3 URL", fix=NextStep("Sync", "data", "s3://my-bucket/data"))
         if locations.is_s3(target):
             return self.upload(Path(source), target, options, by_time=True)
         return self.download(S3Url.parse(source).folder.__str__(), Path(target), options, by_time=True)

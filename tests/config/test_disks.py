@@ -55,7 +55,14 @@ MISTAKES = {
     # lines below the header: what is said of the last of them
     "volumes": {
         "x = 500 GiB": "needs a mount point: write ... at /data",
-        "x = 500 at /data": "needs a size (500 GiB at ...), snap-..., vol-... or local before the mount point",
+        "x = at /data": "needs a size (500 GiB at ...), snap-..., vol-... or local before the mount point",
+        "x = 500 at /data": "has the size '500': a whole number with its unit, such as 500 GiB or 2 TiB",
+        "x = 1.5 TiB at /data": "has the size '1.5 TiB': a whole number with its unit",
+        "x = vol-123 at /data": "has 'vol-123', which is not vol- and 8 or 17 hexadecimal digits",
+        "x = 5 GiB at /": "mounts at /, a folder of the system",
+        "x = 5 GiB at /home/ubuntu": "mounts at /home/ubuntu, a folder of the system",
+        "x = 5 GiB at /home/ubuntu/.ssh": "mounts at /home/ubuntu/.ssh, a folder of SSH",
+        "x = 5 GiB at /my data": "mounts at '/my data', which is not an absolute path (/data)",
         "x = 0 GiB at /data": "has a size that is out of range: 1 to 65536 GiB for gp3",
         "x = 20 TiB at /data, st1": "has a size that is out of range: 125 to 16384 GiB for st1",
         "x = 5 GiB at data": "mounts at 'data', which is not an absolute path (/data) or one below the home (~/data)",

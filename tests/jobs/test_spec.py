@@ -95,9 +95,10 @@ def test_a_mistake_in_job_ini_is_reported_with_its_line(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("state", "'state' is not  folder -> s3://bucket/prefix"),
-        ("state -> s3://bucket", "is not  folder -> s3://bucket/prefix"),
-        ("state -> bucket/prefix", "is not  folder -> s3://bucket/prefix"),
+        ("state", "'state' is not of the form  folder -> s3://bucket/prefix"),
+        ("state -> s3://bucket", "is not of the form  folder -> s3://bucket/prefix"),
+        ("state -> s3://b/prefix", "a bucket has 3 to 63 lower-case letters"),
+        ("state -> bucket/prefix", "is not of the form  folder -> s3://bucket/prefix"),
         ("../state -> s3://bucket/prefix", "is outside the working directory"),
         ("data/state -> s3://bucket/prefix", "is the place of data (data): write another name"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from orchestrator.core.errors import UsageError
 SCHEME = "s3://"
 PART_SUFFIX = ".stratus-part"
 LIST_SUFFIX = PART_SUFFIX + ".done"
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")  # with those of 2018 and before in us-east-1, as botocore has it
 LONGEST_NAME_BYTES = 255 - len(LIST_SUFFIX)
 
 
@@ -31,7 +33,9 @@ class S3Url:
         """
         bucket, _, key = text.removeprefix(SCHEME).partition("/")
         if not text.startswith(SCHEME) or not bucket:
-            raise UsageError(f"{text}: not an S3 URL", fix="such as s3://my-bucket/folder/file.csv")
+            raise UsageError("not an S3 URL", where=text, fix="such as s3://my-bucket/folder/file.csv")
+        if not _BUCKET.fullmatch(bucket):
+            raise UsageError(f"{bucket!r} is not the name of a bucket", where=text, fix="letters, digits, . _ and -")
         return cls(bucket, key)
 
     @property

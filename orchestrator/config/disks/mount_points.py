@@ -17,6 +17,10 @@ _COMMON = ("/", "/home", "/mnt", "/media", "/opt", "/root", "/srv", "/tmp", "/va
 """Folders that other things need: nothing is mounted there, but below."""
 
 
+_OF_OTHERS = {"stratus": "Stratus", ".ssh": "SSH"}
+"""Folders of a home that are in use; below them, too."""
+
+
 class Mounted(Protocol):
     """A disk or file system with a name and a mount point."""
 
@@ -31,14 +35,18 @@ def parse(text: str) -> str:
 
     :raises ValueError: nothing can be mounted there; the message continues ``[section] name = 'text'``.
     """
-    if not re.fullmatch(r"(~|)(/[A-Za-z0-9._-]+)+/?", text) or ".." in text.split("/"):
-        raise ValueError(f"mounts at {text!r}, which is not an absolute path (/data) or one below the home (~/data)")
-    path = text.rstrip("/")
+    path = text.rstrip("/") or "/"
+    if path not in _COMMON and (not re.fullmatch(r"(~|)(/[A-Za-z0-9._-]+)+", path) or ".." in path.split("/")):
+        shape = "an absolute path (/data) or one below the home (~/data), of letters, digits, . _ and -"
+        raise ValueError(f"mounts at {text!r}, which is not {shape}")
     parents = {path, *map(str, PurePosixPath(path).parents)}
-    if path in _COMMON or parents & set(_SYSTEM):
+    # A home hides the SSH keys that admit this computer.
+    in_home = re.fullmatch(r"(?:~|/home/[^/]+)(?:/(.*))?", path)
+    if path in _COMMON or parents & set(_SYSTEM) or (in_home and not in_home[1]):
         raise ValueError(f"mounts at {path}, a folder of the system: choose another, such as /data")
-    if f"{path}/".startswith("~/stratus/"):
-        raise ValueError(f"mounts at {path}, a folder of Stratus: choose another, such as ~/data")
+    if in_home and in_home[1].split("/")[0] in _OF_OTHERS:
+        owner = _OF_OTHERS[in_home[1].split("/")[0]]
+        raise ValueError(f"mounts at {path}, a folder of {owner}: choose another, such as ~/data")
     return path
 
 
@@ -48,10 +56,10 @@ def split_line(text: str) -> tuple[str, str, list[str]]:
     :raises ValueError: it has no ``at``.
     """
     first, *options = (part.strip() for part in text.split(","))
-    match = re.fullmatch(r"(.*?)\s*\bat\s+(\S+)", first)
+    match = re.fullmatch(r"(.*?)\s*\bat\s+(\S.*)", first)
     if not match:
         raise ValueError("needs a mount point: write ... at /data")
-    return match[1], parse(match[2]), options
+    return match[1], parse(match[2].strip()), options
 
 
 def size_gib(text: str) -> int | None:

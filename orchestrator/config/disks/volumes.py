@@ -67,7 +67,11 @@ def _source(text: str) -> dict[str, object]:
         return {"is_local": True}
     if match := re.fullmatch(_ID, text):
         return {"id" if match[1] == "vol" else "snapshot": text}
+    if text.startswith(("vol-", "snap-")):
+        raise ValueError(f"has {text!r}, which is not {text.partition('-')[0]}- and 8 or 17 hexadecimal digits")
     size = mount_points.size_gib(text)
+    if size is None and re.fullmatch(r"[-+]?[0-9.,]+\s*[KMGTP]?i?B?", text, re.IGNORECASE):
+        raise ValueError(f"has the size {text!r}: a whole number with its unit, such as 500 GiB or 2 TiB")
     if size is None:
         raise ValueError("needs a size (500 GiB at ...), snap-..., vol-... or local before the mount point")
     return {"size": size}

@@ -209,11 +209,17 @@ def break_even(
         highest = MAX_YEARS if name == "years" else 24
         if not 0 < value <= highest:
             raise UsageError(f"{name} = {value:g} is out of range: more than 0, at most {highest}", fix=example)
-    answer = workspace.session(files=False).account.break_even(
-        OwnComputer(*(Decimal(str(value)) for value in own.values())),
-        Use(*(Decimal(str(value)) for value in use.values())),
-        instance_type,
-    )
+    try:
+        answer = workspace.session(files=False).account.break_even(
+            OwnComputer(*(Decimal(str(value)) for value in own.values())),
+            Use(*(Decimal(str(value)) for value in use.values())),
+            instance_type,
+        )
+    except UsageError as error:
+        # The advice is on the config file, which the option replaces.
+        if instance_type and error.fix:
+            error.fix = NextStep("InstanceTypes") + "  lists types"
+        raise
     return show(workspace, answer)
 
 

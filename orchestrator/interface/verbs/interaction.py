@@ -191,5 +191,6 @@ def check_number(value: object, name: str, example: NextStep) -> None:
     """
     # bool is an int to Python; the bounds also keep out NaN and infinity, which compare as false.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
-        below = isinstance(value, int | float) and not isinstance(value, bool) and value < 0
-        raise UsageError(f"{name} = {value!r} is {'below 0' if below else 'not a number'}", fix=example)
+        number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0
+        problem = "below 0" if number < 0 else "too large" if number > 0 else "not a number"
+        raise UsageError(f"{name} = {value!r} is {problem}", fix=example)

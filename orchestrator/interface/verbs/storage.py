@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import StratusError, UsageError
 from orchestrator.core.next_step import NextStep
@@ -30,6 +30,7 @@ GROUP = VerbGroup("Data")
 URL = "s3://my-bucket/data"
 UPLOAD = NextStep("Upload", "data", URL)
 DOWNLOAD = NextStep("Download", URL, "data")
+RECEIVE = NextStep("Receive", "work/model.bin", "models", "ml-0")
 
 Url = Annotated[str, VerbParameter(metavar="S3-URL", positional=True)]
 LocalPath = Annotated[str, VerbParameter(metavar="PATH", positional=True)]
@@ -57,10 +58,11 @@ def upload(
     """
     from orchestrator.services.storage import TransferOptions
 
-    options = TransferOptions(False, requester_pays, _bytes_per_s(limit))
-    again = NextStep("Upload", path, url) + "  continues; " + NextStep("AbortUploads", url) + "  drops what was sent"
-    with interruptible(workspace, "What was sent stays, and is billed.", again):
-        report = workspace.session().storage.upload(_path(path), url, options)
+    options, again = TransferOptions(False, requester_pays, _bytes_per_s(limit)), _given(limit, requester_pays)
+    advice = NextStep("Upload", path, url, **again) + "  continues; "
+    advice += NextStep("AbortUploads", url) + "  drops what was sent"
+    with interruptible(workspace, "What was sent stays, and is billed.", advice):
+        report = workspace.session().storage.upload(_local(path, NextStep("Download", path)), url, options)
     return _shown(workspace, report)
 
 
@@ -90,7 +92,8 @@ def download(
     from orchestrator.services.storage import TransferOptions
 
     options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
-    with interruptible(workspace, "What was fetched stays.", NextStep("Download", url, path) + "  continues"):
+    again = NextStep("Download", url, path, **_given(limit, requester_pays, public=public))
+    with interruptible(workspace, "What was fetched stays.", again + "  continues"):
         report = workspace.session().storage.download(url, _target(path), options)
     return _shown(workspace, report)
 
@@ -122,7 +125,8 @@ def sync(
     options = TransferOptions(public, requester_pays, _bytes_per_s(limit))
     for path in (source, target):
         _path(path)
-    with interruptible(workspace, "What was copied stays.", NextStep("Sync", source, target) + "  continues"):
+    again = NextStep("Sync", source, target, **_given(limit, requester_pays, public=public))
+    with interruptible(workspace, "What was copied stays.", again + "  continues"):
         report = workspace.session().storage.sync(source, target, options)
     return _shown(workspace, report)
 
@@ -165,6 +169,23 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _local(text: str, instead: NextStep) -> Path:
+    """Return a path of this computer.
+
+    :param instead: what works with an S3 URL.
+    :raises UsageError: it is an S3 URL, or no path.
+    """
+    if text.startswith("s3://"):
+        raise UsageError("on S3; this is the place for a file or a folder here", where=text, fix=instead)
+    return _path(text)
+
+
+def _given(limit: float, requester_pays: bool, *, public: bool = False) -> dict[str, Any]:
+    """Return the options that are not at their defaults, to be typed again."""
+    options = {"public": public, "limit": limit, "requester_pays": requester_pays}
+    return {name: value for name, value in options.items() if value}
+
+
 def _target(text: str) -> Path:
     """Return the path of a download; one that ends in a slash is a folder, which Path would not tell.
 
@@ -172,7 +193,7 @@ def _target(text: str) -> Path:
     """
     from orchestrator.aws.storage import locations
 
-    path = _path(text)
+    path = _local(text, DOWNLOAD)
     if text.endswith("/"):
         locations.make_folder(path)
     return path
@@ -208,13 +229,13 @@ def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote 
     """
     again = NextStep("Send", path, *([host] if host or remote else []), *([remote] if remote else []))
     with interruptible(workspace, "What was sent stays on the VMs.", again + "  sends the rest"):
-        report = workspace.session().hosts.send(_path(path), host.split(), remote)
+        report = workspace.session().hosts.send(_local(path, NextStep("Download", path)), host.split(), remote)
     show(workspace, report)
     raise_if_failed(report.failed, "{hosts} did not get it", fix=again + "  sends the rest")
     return report
 
 
-@GROUP.verb("Receive", "receive", examples=(NextStep("Receive", "work/model.bin", "models", "ml-0"),))
+@GROUP.verb("Receive", "receive", examples=(RECEIVE,))
 def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: Host = "") -> HostTransfer:
     """Receive a file, or the content of a folder, from a VM.
 
@@ -229,7 +250,7 @@ def receive(workspace: Workspace, remote: Remote, path: LocalPath = ".", host: H
     """
     again = NextStep("Receive", remote, path, *([host] if host else []))
     with interruptible(workspace, "What was received so far stays.", again + "  receives the rest"):
-        report = workspace.session().hosts.receive(remote, _path(path), host)
+        report = workspace.session().hosts.receive(remote, _local(path, RECEIVE), host)
     return show(workspace, report)
 
 

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from orchestrator.config.schema import SettingsReader
 from orchestrator.jobs.storage.data_items import is_inside
 
+BUCKET_RULE = "a bucket has 3 to 63 lower-case letters, digits, . or -"
 _LINE = re.compile(r"(?P<folder>.*\S)\s*->\s*(?P<url>s3://[a-z0-9.-]{3,63}/\S*[^/\s])/?")
 
 
@@ -40,7 +41,7 @@ def read_checkpoints(
         return None
     match = _LINE.fullmatch(line)
     if match is None:
-        reader.add_problem("job", "checkpoints", f"{line!r} is not  folder -> s3://bucket/prefix")
+        reader.add_problem("job", "checkpoints", f"is not of the form  folder -> s3://bucket/prefix  ({BUCKET_RULE})")
         return None
     folder = match["folder"].rstrip("/")
     if not is_inside(folder):

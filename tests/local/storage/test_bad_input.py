@@ -61,9 +61,21 @@ def test_urls_and_paths_that_do_not_exist(session: Session, bucket: str, tmp_pat
     assert "there is no bucket none-" in refusal(storage.upload, tmp_path / "a", "s3://none-12345/a")
     assert "there is no bucket none-" in refusal(storage.list, "s3://none-12345/")
     assert "no such object or folder" in refusal(storage.download, f"s3://{bucket}/none", tmp_path / "b")
-    assert "one of the two" in refusal(storage.sync, "here", "there")
+    assert "one of the two has to be" in refusal(storage.sync, "here", "there")
+    assert "only one of the two" in refusal(storage.sync, f"s3://{bucket}/a", f"s3://{bucket}/b")
+    assert "'my_bucket!' is not the name of a bucket" in refusal(storage.list, "s3://my_bucket!/a")
     os.mkfifo(tmp_path / "pipe")
     assert "not a file" in refusal(storage.upload, tmp_path / "pipe", f"s3://{bucket}/a")
+
+
+def test_the_folder_of_a_downloaded_object_is_made(s3: Any, session: Session, bucket: str, tmp_path: Path) -> None:
+    s3.put_object(Bucket=bucket, Key="a", Body=b"data")
+    session.storage.download(f"s3://{bucket}/a", tmp_path / "new/folder/b")
+    assert (tmp_path / "new/folder/b").read_bytes() == b"data"
+    (tmp_path / "file").write_text("")
+    assert "cannot be made: Not a directory" in refusal(
+        session.storage.download, f"s3://{bucket}/a", tmp_path / "file/folder/b"
+    )
 
 
 @pytest.mark.parametrize(
