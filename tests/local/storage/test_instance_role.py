@@ -81,10 +81,10 @@ def test_a_role_that_another_made_is_neither_changed_nor_deleted(cloud: dict[str
             session.instance_roles.plan()
         with pytest.raises(UsageError, match="data/x: not an S3 URL"):
             session.instance_roles.plan(data=["data/x"])
-        name = session.instance_roles.plan(data=["s3://b"]).name
+        name = session.instance_roles.plan(data=["s3://bucket"]).name
         iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         with pytest.raises(UsageError, match="was not created for this cluster"):
-            session.instance_roles.plan(data=["s3://b"])
+            session.instance_roles.plan(data=["s3://bucket"])
         with pytest.raises(UsageError, match="was not created for this cluster"):
             session.instance_roles.find()
     iam.delete_role(RoleName=name)
