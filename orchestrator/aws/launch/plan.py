@@ -63,6 +63,7 @@ class LaunchPlan:
     :param is_clustered: True for instances next to each other, in the cluster's placement group.
     :param has_efa: True for instances with Elastic Fabric Adapters.
     :param is_job_ready: False if the job cannot be installed as it is; a warning has the reason.
+    :param replaced_ids: of instances that are terminated before, in whose place the new ones come.
     """
 
     cluster_id: aws_identity.ClusterId
@@ -102,6 +103,7 @@ class LaunchPlan:
     file_systems: tuple[PlannedFileSystem, ...] = ()
     is_clustered: bool = False
     has_efa: bool = False
+    replaced_ids: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:

@@ -40,6 +40,7 @@ def as_replacement(plan: LaunchPlan, replaced: Sequence[Instance]) -> LaunchPlan
         existing_names=tuple(name for name in plan.existing_names if name not in gone),
         other_key_names=tuple(name for name in plan.other_key_names if name not in gone),
         stopped_names=tuple(name for name in plan.stopped_names if name not in gone),
+        replaced_ids=tuple(instance.id for instance in replaced),
     )
 
 

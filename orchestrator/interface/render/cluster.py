@@ -226,6 +226,17 @@ def _not_fetched(run_ids: Sequence[str], started_in: Mapping[str, str]) -> list[
     return [text] if run_ids else []
 
 
+def not_fetched_yet(run_ids: Sequence[str], started_in: Mapping[str, str]) -> Lines:
+    """Return which results are on instances that are about to be terminated only.
+
+    :param started_in: run id -> folder, of those that were started in another one.
+    """
+    if not run_ids:
+        return []
+    fetch = NextStep("FetchResults", run_ids[-1].rsplit("-", 1)[-1])
+    return [line(f"  Not fetched: {_short(run_ids, started_in)}. The results would be deleted; ", fetch, " fetches.")]
+
+
 def ended_by_stop(run_ids: Sequence[str], started_in: Mapping[str, str]) -> Lines:
     """Return which runs stopping the instances has ended.
 

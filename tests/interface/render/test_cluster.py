@@ -55,6 +55,16 @@ def test_vms_that_do_not_all_shut_down_are_pointed_out() -> None:
     )
 
 
+def test_results_that_a_replacement_would_delete_are_named_with_what_fetches_them() -> None:
+    runs = ("20261122-120000-abc", "20261122-130000-k3x")
+
+    (line,) = texts(cluster.not_fetched_yet(runs, {runs[0]: "/work/other"}))
+    assert line == (
+        '  Not fetched: abc (started in /work/other), k3x. The results would be deleted; FetchResults("k3x") fetches.'
+    )
+    assert cluster.not_fetched_yet((), {}) == []
+
+
 def test_the_prompt_shows_what_is_up_and_its_price() -> None:
     assert cluster.prompt("aws", None) == "aws [...]: "
     assert cluster.prompt("aws", status()) == "aws [0 up]: "

@@ -72,6 +72,9 @@ def test_a_bad_gpu_is_replaced_at_the_launch_and_found_and_replaced_later(projec
         before = {instance.name: instance.id for instance in session.inventory.instances()}
         plan = session.cluster.plan_replacement(["gpus-0"])
         assert (plan.names, plan.existing_names) == (("gpus-0",), ("gpus-1",))
+        # What the question names as not fetched; the run was on the first VM only.
+        assert session.jobs.not_fetched(plan.replaced_ids) == (handle.run_id,)
+        assert session.jobs.not_fetched([before["gpus-1"]]) == ()
         assert dict(session.cluster.replace(plan).failed) == {}
         after = {instance.name: instance.id for instance in session.inventory.instances()}
         assert before["gpus-1"] == after["gpus-1"]

@@ -65,13 +65,17 @@ def replace(workspace: Workspace, *hosts: HostName, yes: Consent = False) -> Lau
 
     Costs  the price shown, until terminated.
     """
+    from orchestrator.interface.render import cluster as rendered
     from orchestrator.interface.render import launch
 
     if not hosts:
         raise UsageError("name the VMs to replace", fix=NextStep("Replace", "ml-1") + "; " + STATUS + " lists them")
-    cluster = workspace.session().cluster
+    session = workspace.session()
+    cluster = session.cluster
     plan = cluster.plan_replacement(hosts)
     show_plan(workspace, plan)
+    not_fetched = session.jobs.not_fetched(plan.replaced_ids)
+    workspace.console.print(rendered.not_fetched_yet(not_fetched, session.jobs.started_in(not_fetched)))
     question = f"Terminate {' '.join(plan.names)}, and launch in the same place?"
     confirm_launch(workspace, plan, question, yes=yes, without_asking=NextStep("Replace", *hosts, yes=True))
     with interruptible(workspace, "VMs may be up.", STATUS + "  lists them", TERMINATE + "  terminates them"):
