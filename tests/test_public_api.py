@@ -83,6 +83,7 @@ API: dict[type, list[str]] = {
     ],
     BakedImageService: [
         "bake(plan, *, remove_runs=False)",
+        "check(plan, *, remove_runs=False)",
         "delete(names=(), *, stale=False)",
         "list_images()",
         "plan(name='')",

@@ -183,7 +183,8 @@ class Inventory:
         if unknown:
             stopped = {instance.name for instance in self._described if instance.state in ("stopping", "stopped")}
             start = "; " + NextStep("StartAll") + " starts those that are stopped" if stopped & set(unknown) else ""
-            raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(running)}" + start)
+            several = "; name each VM by itself" if {",", " "} & set("".join(unknown)) else ""
+            raise UsageError(f"{', '.join(unknown)}: not up", fix=f"up: {', '.join(running)}{several}" + start)
         return [self.host(running[name]) for name in names or running]
 
     def host(self, instance: Instance) -> Host:

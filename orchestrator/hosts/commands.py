@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.errors import HostError
+from orchestrator.core.errors import ConnectError, HostError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 from orchestrator.hosts import parallel
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 MAX_LINES = 10_000
 """Lines of output kept per host; all of them are handed to ``on_line``."""
+
+PROBE_TIMEOUT_S = 5.0
+"""Seconds in which a host that is not lost answers."""
 
 MAX_CHARACTERS = 4 << 20
 """Characters of output kept per host: a line may have 64 KiB."""
@@ -85,12 +89,28 @@ def run(
             lines.append(line)
             on_line(host.name, line)
 
-        # A command may be silent for its whole time, so silence has the same limit.
-        status = ssh_client.stream(host, command, on_line=keep_line, silence_timeout_s=timeout_s, timeout_s=timeout_s)
+        try:
+            # A command may be silent for its whole time, so silence has the same limit.
+            status = ssh_client.stream(
+                host, command, on_line=keep_line, silence_timeout_s=timeout_s, timeout_s=timeout_s
+            )
+        except HostError as error:
+            if clock.monotonic() - started < timeout_s or (isinstance(error, ConnectError) and error.kind != "lost"):
+                raise
+            # A silent command is no lost host, which does not answer another one either.
+            ssh_client.run(host, "true", timeout_s=PROBE_TIMEOUT_S)
+            raise _overdue(host, command, timeout_s, has_output=bool(lines.lines)) from error
         return CommandOutput(host.name, status, tuple(lines.lines), clock.monotonic() - started)
 
     outcomes = parallel.for_each(hosts, run_on, clock=clock)
     return CommandReport(command, tuple(outcomes.successful_values()), outcomes.errors)
+
+
+def _overdue(host: Host, command: str, timeout_s: float, *, has_output: bool) -> HostError:
+    """Return the error of a command that takes longer than it may."""
+    longer = NextStep("RunCommand", command, timeout=max(1, round(timeout_s * 10)))
+    problem = "not done after" if has_output else "no output for"
+    return HostError(f"{problem} {timeout_s:g} s (timeout)", where=host.name, fix=longer + "  gives it more time")
 
 
 def marked_lines(output: str, mark: str) -> list[str]:

@@ -38,6 +38,11 @@ class Preparation:
     has_ended_early: bool = False
 
 
+def check(ssh: SshClient, host: Host, *, owner: str, remove_runs: bool) -> None:
+    """Check that a host can be prepared, without changing it; arguments and errors as for :func:`prepared`."""
+    _check(host, _request(ssh, host, "check", ssh.clock.new_id(), owner, remove_runs=remove_runs))
+
+
 @contextmanager
 def prepared(
     ssh: SshClient, host: Host, *, owner: str, remove_runs: bool, on_event: EventHandler
@@ -50,8 +55,7 @@ def prepared(
     :raises HostError: it cannot be prepared.
     """
     token, began = ssh.clock.new_id(), ssh.clock.now()
-    output = _run(ssh, host, "prepare", token, owner, str(RESTORE_AFTER_S), *(["drop"] if remove_runs else []))
-    _check(host, output)
+    _check(host, _request(ssh, host, "prepare", token, owner, remove_runs=remove_runs))
     preparation = Preparation()
     try:
         yield preparation
@@ -66,6 +70,10 @@ def prepared(
             preparation.has_ended_early = (ssh.clock.now() - began).total_seconds() >= RESTORE_AFTER_S
         for problem in problems:
             on_event(Event(host.name, "restore", "warning", text=problem))
+
+
+def _request(ssh: SshClient, host: Host, mode: str, token: str, owner: str, *, remove_runs: bool) -> str:
+    return _run(ssh, host, mode, token, owner, str(RESTORE_AFTER_S), *(["drop"] if remove_runs else []))
 
 
 def _run(ssh: SshClient, host: Host, *args: str) -> str:

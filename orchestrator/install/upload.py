@@ -10,7 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.config.credentials import holds_credential, is_allowed, is_credential_file
@@ -49,6 +49,25 @@ class UploadFile:
     mode: int
     mtime_ns: int
     link: str = ""
+
+
+@dataclass
+class Listing:
+    """Entries of a folder that are not among the files of its upload, noted while it is listed.
+
+    :param on_file: called for each file.
+    :ivar others: links to folders, links that lead nowhere, and special files.
+    :ivar bare_folders: those of which nothing else is uploaded.
+    """
+
+    on_file: Callable[[], object] = lambda: None
+    others: list[str] = field(default_factory=list)
+    bare_folders: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def refuse(error: OSError) -> None:
+        """Raise the error of a folder that cannot be read: its files would be missing without a word."""
+        raise error
 
 
 @dataclass(frozen=True)
@@ -93,6 +112,7 @@ def scan(
     allowed: tuple[str, ...] = (),
     withheld: Collection[Path] = (),
     hashes_folder: Path | None = None,
+    listing: Listing | None = None,
 ) -> Upload:
     """Return the upload of a folder or file as it is now.
 
@@ -100,6 +120,7 @@ def scan(
     :param allowed: names or patterns of files that are uploaded although they look like credentials.
     :param withheld: files that are not uploaded, by their resolved paths, unless they are ``allowed`` by name.
     :param hashes_folder: keeps digests of large files, and lists of small folders, between calls; None hashes anew.
+    :param listing: notes what else is there; with it, folders that cannot be read are an error.
     :raises FileNotFoundError: ``source`` does not exist.
     """
     left_out: list[str] = []
@@ -111,7 +132,7 @@ def scan(
 
     files = []
     with FileHashes(source, hashes_folder) as hashes:
-        for path, relative in list_files(source, excluded, is_left_out):
+        for path, relative in list_files(source, excluded, is_left_out, listing):
             is_exempt = is_allowed(relative, allowed)
             # Without a line: these are no files of the job.
             if withheld and not is_exempt and path.resolve() in withheld:
@@ -180,12 +201,16 @@ def _scan_file(path: Path, relative: str, hashes: FileHashes, *, may_hold_creden
 
 
 def list_files(
-    source: Path, excluded: tuple[str, ...] = (), is_withheld: Callable[[str], bool] = is_credential_file
+    source: Path,
+    excluded: tuple[str, ...] = (),
+    is_withheld: Callable[[str], bool] = is_credential_file,
+    listing: Listing | None = None,
 ) -> Iterator[tuple[Path, str]]:
     """Yield (path, name in the archive) of every file, sorted, without caches, environments and version control.
 
     :param excluded: paths in the folder, or patterns.
     :param is_withheld: returns True for the path, in the folder, of what must not reach a VM.
+    :param listing: notes what else is there.
     """
     if source.is_file():
         # A link to a single file is followed: alone on the host it would lead nowhere.
@@ -194,7 +219,7 @@ def list_files(
     if not source.is_dir():
         raise FileNotFoundError(source)
     # Excluded folders are not entered: an environment alone has tens of thousands of files.
-    for folder, folder_names, file_names in os.walk(source):
+    for folder, folder_names, file_names in os.walk(source, onerror=listing.refuse if listing else None):
         top = Path(folder).relative_to(source)
         folder_names[:] = sorted(
             name
@@ -203,11 +228,23 @@ def list_files(
             and not (Path(folder) / name / VENV_MARK).is_file()
             and not is_withheld((top / name).as_posix())
         )
+        is_bare, links = True, [name for name in folder_names if listing and (Path(folder) / name).is_symlink()]
         for name in sorted(file_names):
             path = Path(folder) / name
             relative = (top / name).as_posix()
-            if not _is_excluded(top / name, excluded) and path.is_file() and not is_withheld(relative):
+            if _is_excluded(top / name, excluded):
+                continue
+            if path.is_file() and not is_withheld(relative):
+                is_bare = False
+                if listing:
+                    listing.on_file()
                 yield path, relative
+            elif listing and not path.is_file():
+                listing.others.append(relative)
+        if listing:
+            listing.others += [(top / name).as_posix() for name in links]
+            if is_bare and len(links) == len(folder_names):
+                listing.bare_folders.append(top.as_posix())
 
 
 def _is_excluded(path: Path, excluded: tuple[str, ...]) -> bool:

@@ -46,6 +46,7 @@ _ACTIVE_PHASES = {
     "terminate": "terminating",
     "replace": "replacing",
     "another install": "waiting for another install",
+    "same send": "waiting for an earlier call that sends the same",
 }
 """Names of phases while they are under way; install steps have names of their own."""
 

@@ -2,6 +2,7 @@
 # Removes everything but installed software from the disk of this host, while an image of the disk is made.
 #
 #   sh bake.sh BUNDLE prepare TOKEN OWNER SECONDS [drop]   drop: also ended runs with their outputs, for good
+#   sh bake.sh BUNDLE check   TOKEN OWNER SECONDS [drop]   as prepare, without changing anything
 #   sh bake.sh BUNDLE restore TOKEN
 #
 # prepare prints "@@busy WHAT" for what still works here and "@@run RUN" for each ended run, and changes nothing then; or
@@ -48,9 +49,11 @@ works() { # prints what must not be cut off, or lost
     for name in jupyter tensorboard; do
         grep -laz "^$stratus/venvs/.$name/" /proc/[0-9]*/cmdline 2>/dev/null | grep -q . && echo "@@busy $name"
     done
-    if command -v flock >/dev/null 2>&1 && [ -e "$stratus/state/install.lock" ]; then
-        flock -n "$stratus/state/install.lock" true || echo "@@busy install"
-    fi
+    for lock in "$stratus"/state/install.lock "$stratus"/state/send-*.lock; do
+        if command -v flock >/dev/null 2>&1 && [ -e "$lock" ]; then
+            flock -n "$lock" true || case $lock in */send-*) echo "@@busy Send" ;; *) echo "@@busy install" ;; esac
+        fi
+    done | sort -u
     [ -n "$drop" ] && return
     for job in "$stratus"/runs/*/job.json; do
         folder=${job%/job.json}
@@ -88,6 +91,7 @@ fail() { # REASON: puts everything back
 
 working=$(works)
 [ -z "$working" ] || { echo "$working"; exit 0; }
+[ "$mode" != check ] || { echo "@@ready"; exit 0; }
 # Left by an earlier one that lost its connection.
 [ ! -e "$stash/restore.sh" ] || come_back
 umask 077

@@ -3,6 +3,7 @@
 #
 #   sh install.sh BUNDLE [keep]      with the upload channel on standard input; keep: BUNDLE is not removed
 #
+# BUNDLE/lock, if there is one, names what one at a time does; without it, that is an install.
 # BUNDLE/plan holds one step per line: NAME SCRIPT ARGUMENT..., quoted for the shell. Every step script is called as
 # "SCRIPT check ARGUMENT..." and, if that fails, as "SCRIPT apply ARGUMENT..."; a NAME that ends with ? is only checked.
 # Lines that start with @@ are for the caller, all others are the log:
@@ -16,7 +17,9 @@ export STRATUS_BUNDLE="$bundle" STRATUS_ROOT="$HOME/stratus"
 # Amazon Linux 2023 and Debian 13 keep /tmp in memory, half of which large packages fill: pip and uv unpack into TMPDIR.
 export TMPDIR="${TMPDIR:-/var/tmp}"
 state="$STRATUS_ROOT/state"
-log="$state/install.log"
+lock=install
+[ ! -e "$bundle/lock" ] || read -r lock <"$bundle/lock"
+log="$state/$lock.log"
 [ -d "$state" ] || mkdir -p "$state" || exit 73
 exec 3<&0 </dev/null 2>&1
 
@@ -34,12 +37,12 @@ clock() { # sets now: milliseconds
 
 relay() { # shows the log of the other install as it grows, until that has ended
     echo "@@other"
-    timeout "$1" tail -n +1 -f -s 0.2 --pid="$(cat "$state/install.pid")" "$log" 2>/dev/null 9>&- | sed -u 's/^/@@other /'
+    timeout "$1" tail -n +1 -f -s 0.2 --pid="$(cat "$state/$lock.pid")" "$log" 2>/dev/null 9>&- | sed -u 's/^/@@other /'
 }
 
 # One install at a time: a second one would find incomplete environments.
 if command -v flock >/dev/null 2>&1; then
-    exec 9>"$state/install.lock"
+    exec 9>"$state/$lock.lock"
     clock
     until=$((now + 3600000))
     # Between the lock and its pid there is a moment, and an earlier version writes no pid: hence the second try.
@@ -47,7 +50,7 @@ if command -v flock >/dev/null 2>&1; then
         clock
         [ "$now" -lt "$until" ] || { echo "another install on this VM did not end within an hour"; exit 75; }
     done
-    echo $$ >"$state/install.pid"
+    echo $$ >"$state/$lock.pid"
 fi
 
 step() { # NAME SCRIPT ARGUMENT...

@@ -128,6 +128,8 @@ class StorageService:
         left_out: list[str] = []
         pairs = _pairs(path, url, left_out)
         self._report_left_out(left_out)
+        if not pairs and not left_out:
+            self.on_event(Event("data", "sending", "warning", text=f"{path}: an empty folder, nothing is sent"))
         meter = self._meter(sum(source.size for source, _ in pairs), options, "sending")
         uploader = Uploader(access, meter, self.unfinished)
         stored = {item.key: item for item in access.objects(url)} if by_time else {}

@@ -57,6 +57,17 @@ def test_only_the_preparation_itself_gives_the_keys_back(bake: Bake, key: Path) 
     assert key.read_text() == "secret"
 
 
+def test_a_check_changes_nothing_and_refuses_as_the_preparation_does(bake: Bake, key: Path) -> None:
+    job = key.parent.parent / "stratus/runs/20260101-0000-k3/job.json"
+    job.parent.mkdir(parents=True)
+    job.write_text("{}")
+
+    assert bake("check", "one", "laptop", "600") == "@@run 20260101-0000-k3"
+    assert bake("check", "one", "laptop", "600", "drop") == "@@ready"
+    assert key.read_text() == "secret"
+    assert job.exists()
+
+
 def test_a_computer_goes_on_after_its_shell_was_killed(bake: Bake, key: Path) -> None:
     for token in ("one", "two", "three"):
         assert bake("prepare", token, "laptop", "600") == "@@ready"

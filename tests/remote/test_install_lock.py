@@ -53,10 +53,14 @@ def vm(tmp_path: Path) -> ScriptHost:
 
 
 @contextmanager
-def calling(vm: ScriptHost, *steps: str) -> Iterator[Caller]:
-    """Start an install of steps that all take until the file ``go`` is there."""
+def calling(vm: ScriptHost, *steps: str, lock: str = "") -> Iterator[Caller]:
+    """Start an install of steps that all take until the file ``go`` is there.
+
+    :param lock: name of what is done one at a time; empty for installs.
+    """
     plan = "".join(shlex.join([step, "slow.sh"]) + "\n" for step in steps).encode()
     scripts = remote_scripts.scripts(remote_scripts.INSTALL_SCRIPTS) | {"steps/slow.sh": SLOW, "plan": plan}
+    scripts |= {"lock": f"{lock}\n".encode()} if lock else {}
     command = ["sh", "-c", remote_scripts.bundle_command("install.sh")]
     env = vm.env | {"STRATUS_BEAT": "0.1"}
     with subprocess.Popen(command, env=env, cwd=vm.home, stdin=-1, stdout=-1, stderr=-2) as process:
@@ -93,6 +97,21 @@ def test_a_second_install_shows_the_first_one_and_then_checks(vm: ScriptHost) ->
     assert states(second.lines) == ["numbers unchanged"]
     assert any(line.startswith("@@other @@step numbers done") for line in second.lines)
     assert not any("downloading" in line for line in second.lines if not line.startswith("@@other"))
+
+
+def test_what_has_a_lock_of_its_own_waits_for_no_install(vm: ScriptHost) -> None:
+    """Such as a file that is sent."""
+    with calling(vm, "numbers") as first:
+        read_in_background(first)
+        wait_until(lambda: "downloading" in first.lines)
+        with calling(vm, "numbers", lock="send-1") as second:
+            read_in_background(second)
+            wait_until(lambda: "downloading" in second.lines)
+            assert not any(line.startswith("@@other") for line in second.lines)
+            (vm.home / "go").touch()
+            assert first.process.wait(TIMEOUT_S) == second.process.wait(TIMEOUT_S) == 0
+            wait_until(lambda: bool(states(second.lines)))
+        wait_until(lambda: bool(states(first.lines)))
 
 
 def test_an_install_continues_without_its_caller(vm: ScriptHost) -> None:

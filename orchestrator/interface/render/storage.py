@@ -13,7 +13,7 @@ from orchestrator.hosts.transfer import HostTransfer
 from orchestrator.install.sending import HostTransfers
 from orchestrator.interface.render import units
 from orchestrator.interface.render.registry import Document, Lines, document, lines
-from orchestrator.interface.render.styles import Styled, line
+from orchestrator.interface.render.styles import Styled, failures, line
 from orchestrator.services.instance_roles import InstanceRoleEnd, InstanceRolePlan
 from orchestrator.services.storage import (
     AbortReport,
@@ -111,10 +111,13 @@ def _(report: AbortReport) -> Document:
 
 @lines.register(HostTransfer)
 def _(report: HostTransfer, _now: datetime) -> Lines:
-    left_out = [f"  not received: {text}" for text in report.left_out]
+    return [*(f"  not received: {text}" for text in report.left_out), _transfer(report)]
+
+
+def _transfer(report: HostTransfer) -> str:
     size, seconds = units.size(report.total_bytes), units.duration(report.seconds)
     here = f", {units.size(report.here_bytes)} of it were here" if report.here_bytes else ""
-    return [*left_out, f"  {report.host}: {report.source} -> {report.target}, {size} in {seconds}{here}"]
+    return f"  {report.host}: {report.source} -> {report.target}, {size} in {seconds}{here}"
 
 
 @document.register(HostTransfer)
@@ -131,11 +134,9 @@ def _(report: HostTransfer) -> Document:
 
 
 @lines.register(HostTransfers)
-def _(report: HostTransfers, now: datetime) -> Lines:
-    return [
-        *(text for transfer in report.transfers for text in lines(transfer, now)),
-        *(_failure(name, error) for name, error in report.failed.items()),
-    ]
+def _(report: HostTransfers, _now: datetime) -> Lines:
+    # What was left out was a warning before anything was sent.
+    return [*map(_transfer, report.transfers), *failures(report.failed)]
 
 
 @document.register(HostTransfers)

@@ -12,6 +12,8 @@ from orchestrator.interface.verbs.base import Verb
 from orchestrator.interface.verbs.parameters import VerbParameter, whole_number
 
 VALUE_SHOWN = 60
+SEVERAL = "several between blanks"
+"""In the description of parameters that take it."""
 
 
 def check(verb: Verb, bound: inspect.BoundArguments) -> None:
@@ -54,6 +56,8 @@ def _is_word(parameter: VerbParameter, bound: inspect.BoundArguments) -> bool:
 
 def _as_text(verb: Verb, bound: inspect.BoundArguments, parameter: VerbParameter, value: object) -> Text:
     """Return the same call with the value in quotation marks, where that is likely to be meant."""
+    if isinstance(value, list | tuple | set) and all(isinstance(item, str) for item in value):
+        return _of_several(verb, bound, parameter, [str(item) for item in value])
     if isinstance(value, bool) or not isinstance(value, int | Path) or len(bound.arguments) > 1 or parameter.choices:
         return _explains(verb)
     in_order = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
@@ -62,6 +66,18 @@ def _as_text(verb: Verb, bound: inspect.BoundArguments, parameter: VerbParameter
         if parameter.kind in in_order
         else NextStep(verb.name, **{parameter.name: str(value)})
     )
+
+
+def _of_several(verb: Verb, bound: inspect.BoundArguments, parameter: VerbParameter, names: list[str]) -> Text:
+    """Return the call with several names as the verb takes them: one by one, or between blanks."""
+    if parameter.is_variadic:
+        return NextStep(verb.name, *names)
+    if SEVERAL not in (verb.function.__doc__ or ""):
+        return _explains(verb)
+    first, *_ = verb.parameters
+    values = {**bound.arguments, parameter.name: " ".join(names)}
+    place = [values.pop(first.name)] if first.name in values else []
+    return NextStep(verb.name, *place, **values)
 
 
 def _explains(verb: Verb) -> str:

@@ -227,11 +227,17 @@ def send(workspace: Workspace, path: LocalPath, host: Host = "", remote: Remote 
 
     Costs  nothing beyond the VMs' time.
     """
+    source = _local(path, NextStep("Download", path))
+    names = host.split()
+    if "," in host:
+        example = NextStep("Send", path, " ".join(host.replace(",", " ").split()), *([remote] if remote else []))
+        raise UsageError(f"{host}: several VMs are named between blanks", fix=example)
     again = NextStep("Send", path, *([host] if host or remote else []), *([remote] if remote else []))
     with interruptible(workspace, "What was sent stays on the VMs.", again + "  sends the rest"):
-        report = workspace.session().hosts.send(_local(path, NextStep("Download", path)), host.split(), remote)
+        report = workspace.session().hosts.send(source, names, remote)
     show(workspace, report)
-    raise_if_failed(report.failed, "{hosts} did not get it", fix=again + "  sends the rest")
+    fix = again + "  sends the rest" if report.is_repeatable else ""
+    raise_if_failed(report.failed, "{hosts} did not get it", fix=fix)
     return report
 
 

@@ -181,6 +181,13 @@ class BakedImageService:
         per_month = baked_images.max_usd_per_month(size, self.context.clients.region) if size else None
         return BakePlan(host, instance, contents, size, per_month, self._warning(contents))
 
+    def check(self, plan: BakePlan, *, remove_runs: bool = False) -> None:
+        """Check that an image can be made of a host as it is now; changes nothing.
+
+        :raises UsageError: something works on the host, or it has runs that are to stay.
+        """
+        image_preparation.check(self.context.ssh, plan.host, owner=self._computer(), remove_runs=remove_runs)
+
     def bake(self, plan: BakePlan, *, remove_runs: bool = False) -> BakeReport:
         """Make an image, and wait until AWS has it.
 
@@ -268,14 +275,17 @@ class BakedImageService:
         """Prepare a host, for one shell of this computer at a time."""
         context, own = self.context, self.context.cluster_id
         name = f"{own.resource_name}-{own.region}-{host.name}.image.lock"
-        owner = sha256(f"{socket.gethostname()}\0{context.home.resolve()}".encode()).hexdigest()[:16]
         with (
             file_lock.hold(context.home / "locks" / name, f"making an image of {host.name}"),
             image_preparation.prepared(
-                context.ssh, host, owner=owner, remove_runs=remove_runs, on_event=context.on_event
+                context.ssh, host, owner=self._computer(), remove_runs=remove_runs, on_event=context.on_event
             ) as preparation,
         ):
             yield preparation
+
+    def _computer(self) -> str:
+        """Return what tells this computer from others."""
+        return sha256(f"{socket.gethostname()}\0{self.context.home.resolve()}".encode()).hexdigest()[:16]
 
     def _dropped(self, image_id: str, host: Host) -> StratusError:
         """Delete an image that may have secrets, and return the error."""

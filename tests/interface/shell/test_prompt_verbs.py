@@ -115,6 +115,18 @@ def test_a_number_for_a_run_is_answered_with_the_text(tmp_path: Path) -> None:
         verbs["LaunchInstances"](2, yes="no")
 
 
+def test_a_list_of_vms_is_answered_with_how_the_verb_takes_several(tmp_path: Path) -> None:
+    verbs, names = prompt_verbs.namespace(workspace(tmp_path), default_registry()), ["ml-0", "ml-1"]
+    fixes = []
+    for verb, arguments in (("Send", ("data", names)), ("Usage", (names,)), ("RunCommand", ("ls",))):
+        with pytest.raises(UsageError, match="is not a text") as caught:
+            verbs[verb](*arguments, **({"host": names} if verb == "RunCommand" else {}))
+        fixes.append(caught.value.fix)
+
+    assert fixes[:2] == [NextStep("Send", "data", host="ml-0 ml-1"), NextStep("Usage", "ml-0", "ml-1")]
+    assert fixes[2] == "RunCommand?  explains it"
+
+
 @pytest.mark.parametrize("empty", ["", " "])
 def test_an_argument_that_is_typed_is_not_empty(tmp_path: Path, empty: str) -> None:
     verbs = prompt_verbs.namespace(workspace(tmp_path), default_registry())

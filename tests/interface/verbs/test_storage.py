@@ -21,6 +21,7 @@ URL = "s3://my-bucket/data"
         (storage.upload, [URL, URL], {}, "on S3; this is the place for a file or a folder here", "Download("),
         (storage.download, [URL, URL], {}, "on S3; this is the place", "Download("),
         (storage.send, [URL, "ml-0"], {}, "on S3; this is the place", "Download("),
+        (storage.send, ["data", "ml-0,ml-1"], {}, "ml-0,ml-1: several VMs are named between blanks", "ml-0 ml-1"),
         (storage.receive, ["data", URL], {}, "on S3; this is the place", "Receive("),
         (storage.upload, ["a\0b", URL], {}, "is not a path", ""),
         (storage.upload, ["data", URL], {"limit": -1}, "limit = -1 is below 0", "limit=20"),

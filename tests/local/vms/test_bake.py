@@ -94,7 +94,7 @@ def test_a_host_with_runs_is_not_baked_and_one_at_work_neither(project: Project)
     with project.session() as session:
         plan = session.baked_images.plan()
         with pytest.raises(UsageError, match="an image has no runs, and here are 1"):
-            session.baked_images.bake(plan)
+            session.baked_images.check(plan)
         handle = session.jobs.start(multi=True)
         with pytest.raises(UsageError, match=f"{handle.run_id.rpartition('-')[2]} works on it"):
             session.baked_images.bake(plan, remove_runs=True)

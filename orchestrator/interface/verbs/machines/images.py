@@ -46,6 +46,7 @@ def bake_image(workspace: Workspace, host: Host = "", *, remove_runs: bool = Fal
     service = workspace.session().baked_images
     with workspace.progress.shown():
         plan = service.plan(host)
+        service.check(plan, remove_runs=remove_runs)
     workspace.console.print(images.plan(plan))
     options = {"remove_runs": True} if remove_runs else {}
     again = NextStep("BakeImage", plan.host.name, **options, yes=True)
