@@ -50,8 +50,7 @@ def start(ssh: SshClient, host: Host, *, job: str = "", is_needed: bool = False)
     # Imported when needed: paramiko takes a third of a second.
     from orchestrator.ssh import LOOPBACK
 
-    if not _KERNEL.fullmatch(job or "own"):
-        raise UsageError(f"kernel {job!r}: not the name of a job", fix=NextStep("Jupyter", kernel="own"))
+    check_kernel(job)
     args = ("start", LOOPBACK, str(round(START_TIMEOUT_S)), "" if job == "own" else job, "yes" if is_needed else "")
     result = _run(ssh, host, *args, timeout_s=START_TIMEOUT_S + CONNECT_S)
     for line in marked_lines(result.stdout, "@@nokernel"):
@@ -60,6 +59,15 @@ def start(ssh: SshClient, host: Host, *, job: str = "", is_needed: bool = False)
         if match := _ADDRESS.fullmatch(line):
             return JupyterServer(int(match[1]), match[2])
     raise script_error(result, "JupyterLab was not started")
+
+
+def check_kernel(job: str) -> None:
+    """Refuse what cannot be the name of a kernel.
+
+    :raises UsageError: it cannot.
+    """
+    if not _KERNEL.fullmatch(job or "own"):
+        raise UsageError(f"kernel {job!r}: not the name of a job", fix=NextStep("Jupyter", kernel="own"))
 
 
 def _no_kernel(host: Host, job: str, installed: Sequence[str]) -> UsageError:

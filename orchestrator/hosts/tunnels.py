@@ -6,10 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestrator.core.host import Host
 from orchestrator.hosts.tunnel_uses import TunnelUses
@@ -44,6 +45,7 @@ class PortTunnel:
     :param address: loopback address of this computer.
     :param port: the port on this computer that leads there.
     :param close: closes the tunnel.
+    :param purpose: name of the service that it was opened for; empty for a port that the user named.
     """
 
     host: str
@@ -51,6 +53,16 @@ class PortTunnel:
     address: str
     port: int
     close: Callable[[], None] = field(repr=False)
+    purpose: str = ""
+
+
+class _Target(NamedTuple):
+    """Identifies a tunnel among those of this process."""
+
+    host: Host
+    address: str
+    port: int
+    counts_as_use: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,8 @@ class Tunnels:
     ssh: SshClient
     folder: Callable[[], Path]
     _uses: TunnelUses = field(init=False, repr=False)
+    _shared: dict[_Target, PortTunnel] = field(init=False, repr=False, default_factory=dict)
+    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_uses", TunnelUses(self.ssh))
@@ -94,26 +108,48 @@ class Tunnels:
         target_address: str | None = None,
         port: int = 0,
         counts_as_use: bool = True,
+        is_shared: bool = True,
     ) -> PortTunnel:
-        """Open a tunnel; it makes a new connection when it has lost one.
+        """Open a tunnel, or return the one of this process that leads there; it makes a new connection after a loss.
 
         :param purpose: name of the service that it leads to.
         :param target_address: as the host reaches it; None: its loopback address; empty: its private one.
         :param counts_as_use: what moves through it keeps the host from an idle shutdown; open alone it never does.
         :param port: wanted on this computer; one of the next ones, or any free one, if another program has it.
+        :param is_shared: False for one that its opener closes while others may use theirs.
         :raises ConnectError: no session.
         """
         # Imported when needed: paramiko takes a third of a second.
         from orchestrator.ssh import LOOPBACK
 
         target = LOOPBACK if target_address is None else target_address
-        tunnel = self._forward(host, remote_port, target, port)
-        self._uses.add(host, tunnel, counts=counts_as_use)
-        record = OpenTunnel(host.name, remote_port, purpose, tunnel.address, tunnel.port, os.getpid())
-        # A full or read-only disk: the tunnel is not listed.
-        with contextlib.suppress(OSError):
-            tunnel.at_close(_write(self.folder(), record))
-        return PortTunnel(host.name, remote_port, tunnel.address, tunnel.port, tunnel.close)
+        # The whole record: a VM that was started again may have another address.
+        key = _Target(host, target, remote_port, counts_as_use)
+        with self._lock:
+            if is_shared and key in self._shared:
+                return self._shared[key]
+            tunnel = self._forward(host, remote_port, target, port)
+            self._uses.add(host, tunnel, counts=counts_as_use)
+            record = OpenTunnel(host.name, remote_port, purpose, tunnel.address, tunnel.port, os.getpid())
+            # A full or read-only disk: the tunnel is not listed.
+            with contextlib.suppress(OSError):
+                tunnel.at_close(_write(self.folder(), record))
+            opened = PortTunnel(host.name, remote_port, tunnel.address, tunnel.port, tunnel.close, purpose)
+            if is_shared:
+                self._shared[key] = opened
+                tunnel.at_close(lambda: self._shared.pop(key, None))
+            return opened
+
+    def close(self, host: Host, purpose: str) -> None:
+        """Close the tunnels of this process that were opened to a service of a host.
+
+        :param purpose: name of the service.
+        """
+        with self._lock:
+            tunnels = [tunnel for key, tunnel in self._shared.items() if key.host.name == host.name]
+        for tunnel in tunnels:
+            if tunnel.purpose == purpose:
+                tunnel.close()
 
     def _forward(self, host: Host, remote_port: int, target: str, port: int) -> Tunnel:
         from orchestrator.ssh import PortTaken

@@ -91,6 +91,7 @@ class Workspace:
         self.last_answer: object = None
         # True once a verb has opened something that is closed with the session.
         self.holds_open = False
+        self.open_until = "you exit"
         self._config = config
         self._session_factory = session_factory
         self._adapt = adapt

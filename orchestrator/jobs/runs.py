@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.core.errors import UsageError
 from orchestrator.core.host import Host
+from orchestrator.core.next_step import NextStep
 
 KNOWN_SHOWN = 5
 
@@ -270,9 +271,8 @@ def select_run(runs: Sequence[Run], id_suffix: str = "") -> Run:
     matches = [run for run in runs if run.run_id.endswith(id_suffix)]
     if not matches:
         known = ", ".join(run.run_id for run in runs[-KNOWN_SHOWN:])
-        raise UsageError(
-            f"no run {id_suffix!r} here" if id_suffix else "no run here yet", fix=f"known: {known}" if known else ""
-        )
+        message = f"no run {id_suffix!r} here" if id_suffix else "no run here yet"
+        raise UsageError(message, fix=f"known: {known}" if known else NextStep("RunSingleVMComputing") + " starts one")
     # A script that has the full id must get that run, even if the id is the end of another one.
     exact = [run for run in matches if run.run_id == id_suffix]
     if id_suffix and len(matches) > 1 and not exact:

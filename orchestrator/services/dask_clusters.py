@@ -77,6 +77,7 @@ class DaskService:
             raise HostError(f"run {run.run_id}: no certificates in {folder}", where=first.name) from None
         # The framework's layout: the dashboard has the port after the scheduler's.
         port = run.dashboard_port - 1
-        tunnel = self.tunnels.open(first, port, purpose="Dask scheduler", target_address="")
+        # Each client closes its own.
+        tunnel = self.tunnels.open(first, port, purpose="Dask scheduler", target_address="", is_shared=False)
         address = f"tls://{tunnel.address}:{tunnel.port}"
         return DaskCluster(run.run_id, first.name, address, ca, cert, key, tunnel.close)

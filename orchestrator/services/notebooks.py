@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FIRST_PORT = 8888
 """Jupyter's usual port."""
 
+PURPOSE = "JupyterLab"
+"""Of its tunnels, in their list."""
+
 AGAIN = NextStep("Jupyter")
 
 
@@ -68,20 +71,24 @@ class NotebookService:
         :raises HostsFailed: it could not be installed.
         :raises HostError: it could not be started.
         """
+        # Before the install, which takes its time.
+        notebooks.check_kernel(kernel)
         host = self.tools.host(name)
         self.tools.install(host, steps.notebook_plan(self.tools.settings), "JupyterLab", AGAIN)
         server = notebooks.start(self.tools.ssh, host, job=kernel or self._job(), is_needed=bool(kernel))
         # From a port that stays the same if it can: the browser's page reconnects to it.
-        tunnel = self.tunnels.open(host, server.port, purpose="JupyterLab", port=FIRST_PORT, counts_as_use=False)
+        tunnel = self.tunnels.open(host, server.port, purpose=PURPOSE, port=FIRST_PORT, counts_as_use=False)
         return NotebookPage(host.name, f"http://{tunnel.address}:{tunnel.port}/lab?token={server.token}", tunnel.close)
 
     def stop(self, name: str = "") -> NotebookStop:
-        """End JupyterLab on a host, and its kernels.
+        """End JupyterLab on a host, and its kernels, and close the tunnel to it.
 
         :param name: of the host; the first when empty.
         """
         host = self.tools.host(name)
-        return NotebookStop(host.name, notebooks.stop(self.tools.ssh, host))
+        ran = notebooks.stop(self.tools.ssh, host)
+        self.tunnels.close(host, PURPOSE)
+        return NotebookStop(host.name, ran)
 
     def _job(self) -> str:
         try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FIRST_PORT = 6006
 """TensorBoard's usual port."""
 
+PURPOSE = "TensorBoard"
+"""Of its tunnels, in their list."""
+
 
 @dataclass(frozen=True)
 class TensorBoardPage:
@@ -68,13 +71,15 @@ class TensorBoardService:
         host = self.tools.host(name)
         self.tools.install(host, steps.tensorboard_plan(self.tools.settings), "TensorBoard", NextStep("TensorBoard"))
         port = tensorboard.start(self.tools.ssh, host, logs, run_id)
-        tunnel = self.tunnels.open(host, port, purpose="TensorBoard", port=FIRST_PORT)
+        tunnel = self.tunnels.open(host, port, purpose=PURPOSE, port=FIRST_PORT)
         return TensorBoardPage(host.name, logs, f"http://{tunnel.address}:{tunnel.port}/", tunnel.close)
 
     def stop(self, name: str = "") -> TensorBoardStop:
-        """End all TensorBoards on a host.
+        """End all TensorBoards on a host, and close the tunnels to them.
 
         :param name: of the host; the first when empty.
         """
         host = self.tools.host(name)
-        return TensorBoardStop(host.name, tensorboard.stop(self.tools.ssh, host))
+        count = tensorboard.stop(self.tools.ssh, host)
+        self.tunnels.close(host, PURPOSE)
+        return TensorBoardStop(host.name, count)

@@ -54,7 +54,7 @@ class Tunnel:
             fix = "choose another port, or 0 for any free one"
             raise PortTaken(f"cannot listen on local port {local_port}: {reason}", fix=fix) from error
         self.port: int = self._server.server_address[1]
-        self._at_close: list[Callable[[], None]] = []
+        self._at_close: list[Callable[[], object]] = []
         self._accepting = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tunnel", daemon=True)
         self._accepting.start()
 
@@ -63,7 +63,7 @@ class Tunnel:
         """Bytes that went through, both ways."""
         return self._server.moved_bytes
 
-    def at_close(self, call: Callable[[], None]) -> None:
+    def at_close(self, call: Callable[[], object]) -> None:
         """Call a function, once, when the tunnel is closed."""
         self._at_close.append(call)
 

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from orchestrator.core.errors import JobFailed, UsageError
+from orchestrator.core.errors import UsageError
 from orchestrator.jobs.scripts import find
 from orchestrator.session import Session
 from tests.support.browser import LabPage, needs_browser, open_browser
@@ -141,11 +141,12 @@ def test_it_survives_the_shell_and_is_found_again(project: Project, session: Ses
         url = read_address(shell)
         kernel, _ = execute(session, url, "answer = 42")
         both = session.notebooks.open()
+        reused = session.notebooks.open()
         shell.send_signal(signal.SIGKILL)
     page = session.notebooks.open()
     _, output = execute(session, page.url, "print(answer)", kernel)
 
-    assert both.url != url
+    assert reused.url == both.url != url
     assert both.url.rpartition("=")[2] == page.url.rpartition("=")[2] == url.rpartition("=")[2]
     assert output == "42"
 
@@ -229,7 +230,9 @@ def test_one_call_ends_it_with_its_kernels(session: Session) -> None:
     execute(session, page.url, "import os; print(os.getpid())")
     kernels = "ps ax -o args | grep \"$HOME/\" | grep -c '[k]ernelapp.launch'"
     before = on_host(session, kernels)
+    opened = [tunnel.purpose for tunnel in session.hosts.open_tunnels()]
     stops = [session.notebooks.stop().ran, session.notebooks.stop().ran]
+    closed = session.hosts.open_tunnels()
     wait_until(lambda: on_host(session, kernels) == "0")
     left = on_host(session, "ls ~/stratus/jupyter/runtime ~/stratus/jupyter/token 2>/dev/null; true")
     again = session.notebooks.open()
@@ -238,6 +241,7 @@ def test_one_call_ends_it_with_its_kernels(session: Session) -> None:
 
     assert int(before) >= 1
     assert stops == [True, False]
+    assert (opened, closed) == (["JupyterLab"], ())
     assert "token" not in left
     assert again.url.rpartition("=")[2] != page.url.rpartition("=")[2]
 
@@ -287,12 +291,3 @@ def test_a_cell_that_fails_is_named_and_the_copy_has_its_error(project: Project)
     assert any(line.endswith("cell 2 of 3 failed: ZeroDivisionError: division by zero") for line in lines)
     assert executed["cells"][1]["outputs"][0]["ename"] == "ZeroDivisionError"
     assert executed["cells"][2]["outputs"] == []
-
-
-def test_a_file_that_is_no_notebook_is_one_line(project: Project, session: Session, tmp_path: Path) -> None:
-    (tmp_path / "n.ipynb").write_text("not JSON")
-    run = session.jobs.start(multi=False, folder=find.find(str(tmp_path / "n.ipynb")))
-    with pytest.raises(JobFailed) as caught:
-        session.jobs.follow(run.run_id, on_line=lambda host, line: None)
-
-    assert caught.value.tail == ("n.ipynb is not a notebook",)

@@ -115,6 +115,7 @@ class Invocation:
         # After the checks above: a mistake in the options must not start the embedded cloud first.
         workspace = self.open_workspace(options, needs_cloud=verb.needs_cloud(named))
         self._changes_cluster = verb.changes_cluster
+        workspace.open_until = "Ctrl-C"
         answer = verb.function(workspace, *positional, **named)
         if self.console.document and verb.document is not None:
             self._print_document(verb.document(answer))

@@ -196,7 +196,9 @@ def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
     if argument.flags:
         parser.add_argument(*argument.flags, dest=argument.name, **options)
     else:
-        parser.add_argument(argument.name, **options)
+        positional = parser.add_argument(argument.name, **options)
+        # argparse lists the rest of a line as required, which it is not.
+        positional.required = positional.required and argument.nargs != argparse.REMAINDER
 
 
 def _wrapped(text: str) -> str:

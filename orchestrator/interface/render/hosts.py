@@ -137,7 +137,7 @@ def _(process: GpuProcess) -> Document:
 @lines.register(PortTunnel)
 def _(tunnel: PortTunnel, _now: datetime) -> Lines:
     route = f"{tunnel.address}:{tunnel.port} leads to port {tunnel.remote_port} of {tunnel.host}"
-    return [f"  {route}   open until you exit (Ctrl-C for a command)"]
+    return [f"  {route}"]
 
 
 @document.register(PortTunnel)

@@ -14,7 +14,7 @@ from orchestrator.services.tensorboard import TensorBoardPage, TensorBoardStop
 @lines.register(NotebookPage)
 def _(page: NotebookPage, _now: datetime) -> Lines:
     return [
-        f"  JupyterLab on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
+        f"  JupyterLab on {page.host}: {page.url}",
         line("  It continues on the VM.  ", NextStep("StopJupyter", page.host), "  ends it"),
     ]
 
@@ -37,7 +37,7 @@ def _(stop: NotebookStop) -> Document:
 @lines.register(TensorBoardPage)
 def _(page: TensorBoardPage, _now: datetime) -> Lines:
     return [
-        f"  TensorBoard of {page.logs} on {page.host}: {page.url}   open until you exit (Ctrl-C for a command)",
+        f"  TensorBoard of {page.logs} on {page.host}: {page.url}",
         line("  It continues on the VM.  ", NextStep("StopTensorBoard", host=page.host), "  ends it"),
     ]
 

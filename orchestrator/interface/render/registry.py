@@ -36,7 +36,7 @@ from orchestrator.core.errors import (
     Problem,
     StratusError,
 )
-from orchestrator.core.next_step import Message, NextStep, Text
+from orchestrator.core.next_step import Message, NextStep, Text, as_message, join
 
 MONEY_DIGITS = 6
 
@@ -210,8 +210,18 @@ def _(problem: Problem) -> Document:
 @document.register
 def _(error: StratusError) -> Document:
     facts: Document = {"error": error.json_name, "what": error.message, "exit_code": error.exit_code}
-    optional = {"where": error.where, "code": error.code, "fix": document(error.fix)}
+    optional = {"where": error.where, "code": error.code, "fix": _one_line(document(error.fix))}
     return facts | {name: text for name, text in optional.items() if text} | _details(error)
+
+
+def _one_line(fix: Text) -> Text:
+    """Return the lines of a fix as one text, which scripts show or search."""
+    return fix if isinstance(fix, NextStep) else join("; ", [_unindented(text) for text in as_message(fix).lines()])
+
+
+def _unindented(text: Message) -> Message:
+    first, *more = text.parts
+    return Message((first.lstrip() if isinstance(first, str) else first, *more))
 
 
 @ByClass

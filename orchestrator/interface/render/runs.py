@@ -49,9 +49,12 @@ def _names(hosts: Sequence[str]) -> str:
 
 @lines.register(RunResult)
 def _(result: RunResult, _now: datetime) -> Lines:
-    return [
-        line(f"  {result.job} ", state("done"), f" in {duration(result.seconds)}.  Next: ", NextStep("FetchResults"))
-    ]
+    return [line(*done(result), "  Next: ", NextStep("FetchResults"))]
+
+
+def done(result: RunResult) -> Lines:
+    """Return that a run has ended well."""
+    return [line(f"  {result.job} ", state("done"), f" in {duration(result.seconds)}.")]
 
 
 def left_running(short_id: str) -> Lines:
@@ -107,7 +110,7 @@ def _(report: JoinReport, _now: datetime) -> Lines:
 
 @lines.register(Dashboard)
 def _(dashboard: Dashboard, _now: datetime) -> Lines:
-    return [f"  {dashboard.url}   open until you exit (Ctrl-C for a command)"]
+    return [f"  {dashboard.url}"]
 
 
 @lines.register(RunRecord)

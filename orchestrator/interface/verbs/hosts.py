@@ -11,7 +11,7 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import STATUS
 from orchestrator.interface.verbs.follow import LogPrinter
-from orchestrator.interface.verbs.interaction import check_number, show
+from orchestrator.interface.verbs.interaction import check_number, show, show_open
 from orchestrator.interface.verbs.parameters import CommandWords, HostName, VerbParameter, decimal_number, whole_number
 
 if TYPE_CHECKING:
@@ -97,10 +97,7 @@ def tunnel(workspace: Workspace, host: SshHost, port: PortNumber) -> PortTunnel:
     check_number(port, "port", NextStep("Tunnel", host, 6006))
     if not 0 < port < 65536 or port != int(port):
         raise UsageError(f"{port}: a port is a whole number from 1 to 65535", fix=NextStep("Tunnel", host, 6006))
-    opened = workspace.session().hosts.tunnel(host, port)
-    # The tunnel outlives this verb, but not the session.
-    workspace.close_later(opened.close)
-    return show(workspace, opened)
+    return show_open(workspace, workspace.session().hosts.tunnel(host, port))
 
 
 def _exit_status(status: int, options: dict[str, Any]) -> int:  # noqa: ARG001 - the signature of all exit codes
@@ -140,6 +137,8 @@ def ssh(workspace: Workspace, host: SshHost, *command: CommandWords) -> int:
     host     its name.
     command  what to run there.
     """
+    if any("\0" in word for word in (host, *command)):
+        raise UsageError("a NUL character cannot be part of a command", fix=NextStep("Ssh", "ml-0", "nvidia-smi"))
     argv = workspace.session().hosts.ssh_command(host)
     try:
         # OpenSSH itself: it handles terminals, window sizes and escape keys as users expect.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestrator.core.errors import LeftRunning, StratusError, UsageError
 from orchestrator.core.next_step import NextStep, Text, advice_of, as_message
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from orchestrator.interface.workspace import Workspace
 
 T = TypeVar("T")
+
+
+class HasTunnel(Protocol):
+    """Record of something that an open tunnel leads to."""
+
+    @property
+    def close(self) -> Callable[[], None]:
+        """Close the tunnel."""
+        ...
+
+
+Tunneled = TypeVar("Tunneled", bound=HasTunnel)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,6 +65,16 @@ def show(workspace: Workspace, record: T, lines: list[Text] | None = None) -> T:
     texts = registry.lines(record, workspace.clock.now()) if lines is None else lines
     workspace.console.print([units.single_line(text) for text in texts])
     return record
+
+
+def show_open(workspace: Workspace, page: Tunneled) -> Tunneled:
+    """Print the address of an open tunnel, and when it closes; return it."""
+    from orchestrator.interface.render import registry
+
+    # The tunnel outlives the verb, but not the session.
+    workspace.close_later(page.close)
+    first, *more = registry.lines(page, workspace.clock.now())
+    return show(workspace, page, [first + f"   open until {workspace.open_until}", *more])
 
 
 def show_table(workspace: Workspace, record: object) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.interface import notice
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.cluster import TERMINATE
 from orchestrator.interface.verbs.follow import LogPrinter, ask_after_interrupt
-from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show
+from orchestrator.interface.verbs.interaction import Interrupted, interruptible, raise_if_failed, show, show_open
 from orchestrator.interface.verbs.job_files import confirm_upload, offering_own_script, refuse_job_as_host
 from orchestrator.interface.verbs.parameters import HostName, JobName, JobOption, RunId, VerbParameter
 
@@ -132,12 +132,13 @@ def run_multi(
 
 
 def run_job(
-    workspace: Workspace, job: str, *, multi: bool, names: Sequence[str], detach: bool
+    workspace: Workspace, job: str, *, multi: bool, names: Sequence[str], detach: bool, is_fetched: bool = False
 ) -> RunResult | RunHandle | CancelReport | None:
     """Start a job, and show it until its end unless it is to be left.
 
     :param job: folder of a job, or a script or notebook with its arguments; empty for that of the settings.
     :param names: of the hosts to use; all when empty.
+    :param is_fetched: its results are fetched next, without being asked for.
     """
     from orchestrator.interface.render import runs
     from orchestrator.jobs.scripts import find as scripts
@@ -156,7 +157,7 @@ def run_job(
     # Named from the first line if several hosts will print.
     main_tasks = sum("main" in roles for roles in handle.roles.values())
     printer = LogPrinter(workspace.console, with_host=main_tasks > 1, progress=run_progress(workspace))
-    return watch(workspace, handle.run_id, printer, handle)
+    return watch(workspace, handle.run_id, printer, handle, is_fetched=is_fetched)
 
 
 @GROUP.verb(
@@ -189,9 +190,11 @@ def run_progress(workspace: Workspace) -> RunProgress:
 
 
 def watch(
-    workspace: Workspace, run: str, printer: LogPrinter, handle: RunHandle | None = None
+    workspace: Workspace, run: str, printer: LogPrinter, handle: RunHandle | None = None, *, is_fetched: bool = False
 ) -> RunResult | RunHandle | CancelReport | None:
     """Show a run until it ends, or is left or canceled after Ctrl-C."""
+    from orchestrator.interface.render import runs
+
     session = workspace.session()
     began = workspace.clock.monotonic()
     while True:
@@ -206,7 +209,7 @@ def watch(
             notice.give(workspace, notice.EndOfRun(error.run_id or run, error.state, seconds))
             raise _without_printed_tail(error, printer) from None
         else:
-            show(workspace, result)
+            show(workspace, result, runs.done(result) if is_fetched else None)
             notice.give(workspace, notice.EndOfRun(result.run_id, "done", workspace.clock.monotonic() - began))
             return result
         # Outside the except clause: errors of what follows would otherwise carry the Ctrl-C as their context.
@@ -394,7 +397,4 @@ def dashboard(workspace: Workspace, run: RunId = "") -> Dashboard:
 
     run  its id, or the end of it (default: the newest).
     """
-    tunnel = workspace.session().jobs.dashboard(run)
-    # The tunnel outlives this verb, but not the session.
-    workspace.close_later(tunnel.close)
-    return show(workspace, tunnel)
+    return show_open(workspace, workspace.session().jobs.dashboard(run))

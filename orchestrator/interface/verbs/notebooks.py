@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from orchestrator.core.errors import JobFailed, UsageError
 from orchestrator.core.next_step import NextStep, join
 from orchestrator.interface.verbs.base import VerbGroup
 from orchestrator.interface.verbs.follow import LogPrinter
-from orchestrator.interface.verbs.interaction import interruptible, show
+from orchestrator.interface.verbs.interaction import interruptible, show, show_open
 from orchestrator.interface.verbs.jobs import fetch, outcome_exit_code, run_job
 from orchestrator.interface.verbs.parameters import HostName, RunId, VerbParameter
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from orchestrator.interface.workspace import Workspace
     from orchestrator.jobs.record import RunRecord
     from orchestrator.jobs.runner import CancelReport
@@ -70,8 +70,8 @@ def jupyter(
     """Open JupyterLab on a VM, or execute a notebook there.
 
     JupyterLab is installed and started if it does not run. It continues without this computer, as do its kernels:
-    again, the verb opens a new tunnel to it. Kernels have the packages of the jobs that are installed. The tunnel
-    stays open until you exit the shell; as a command, until Ctrl-C.
+    again, the verb opens it, through the same tunnel if that is open. Kernels have the packages of the jobs that are
+    installed. The tunnel stays open until you exit the shell; as a command, until Ctrl-C.
 
     A notebook runs from its first cell to its last as RunSingleVMComputing() runs a script; the executed copy is
     fetched at its end, also after a cell that failed.
@@ -86,7 +86,9 @@ def jupyter(
     """
     _check_options(host, on=on, kernel=kernel, parameters=parameters, detach=detach)
     if NOTEBOOK.search(host):
+        _check_notebook(host)
         return _execute(workspace, host + _arguments(parameters or {}), on, detach=detach)
+    _refuse_path(host)
     return _open_lab(workspace, host or on, kernel)
 
 
@@ -105,9 +107,55 @@ def _check_options(host: str, *, on: str, kernel: str, parameters: Mapping[str, 
         raise UsageError(f"{name} is for a notebook that is executed; none was named", fix=EXECUTE)
     if parameters is not None and not isinstance(parameters, Mapping):
         raise UsageError(f"parameters = {parameters!r}: a dictionary, such as {{'year': 2024}}", fix=EXECUTE)
-    for name in parameters or {}:
-        if not str(name).isidentifier():
-            raise UsageError(f"parameters: {name!r} is not the name of a variable", fix=EXECUTE)
+    if parameters:
+        from orchestrator.jobs.scripts import notebook_file
+
+        notebook_file.check_parameters(parameters, EXECUTE)
+
+
+def _check_notebook(text: str) -> None:
+    """Refuse what cannot be executed, before anything is installed or uploaded.
+
+    :param text: a notebook and its parameters.
+    :raises UsageError: there is no such notebook, or it is none, or an argument is no parameter.
+    """
+    from orchestrator.jobs.scripts import find as scripts
+
+    name = _name(text)
+    # os.path: raises no error for a text that cannot be a path.
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        raise UsageError("a folder, not a notebook", where=name, fix=_notebook_in(path))
+    # Quoted, because a name with blanks would be taken for a command.
+    scripts.find(text if os.path.isfile(path) else shlex.quote(name), partial(NextStep, "Jupyter"))
+
+
+def _refuse_path(host: str) -> None:
+    """Refuse a script, or a path, where the name of a VM belongs.
+
+    :raises UsageError: it is one.
+    """
+    if "/" in host and os.path.isdir(host):
+        raise UsageError("a folder, not a VM or a notebook", where=host, fix=_notebook_in(host))
+    if os.path.isfile(host):
+        from orchestrator.jobs.scripts.find import INTERPRETERS
+
+        is_script = os.path.splitext(host)[1] in INTERPRETERS
+        fix = NextStep("RunSingleVMComputing", host) + "  runs a script" if is_script else EXECUTE
+        raise UsageError("not a notebook", where=host, fix=fix)
+
+
+def _notebook_in(folder: str) -> NextStep:
+    """Return how to execute the first notebook of a folder, or an example."""
+    first = next(iter(sorted(Path(folder).glob("*.ipynb"))), None)
+    return NextStep("Jupyter", str(first)) if first else EXECUTE
+
+
+def _name(text: str) -> str:
+    """Return the notebook that a text begins with."""
+    match = NOTEBOOK.search(text)
+    assert match
+    return text[: match.end()].strip().strip("\"'")
 
 
 def _arguments(parameters: Mapping[str, Any]) -> str:
@@ -121,7 +169,9 @@ def _execute(
     from orchestrator.jobs.runs import RunResult
 
     try:
-        outcome = run_job(workspace, notebook, multi=False, names=(host,) if host else (), detach=detach)
+        outcome = run_job(
+            workspace, notebook, multi=False, names=(host,) if host else (), detach=detach, is_fetched=True
+        )
     except JobFailed as error:
         if copy := _executed_copy(error.run_id, notebook):
             error.fix = join("\n  ", filter(None, [f"the executed copy: {copy}", error.fix]))
@@ -131,27 +181,31 @@ def _execute(
 
 def _executed_copy(run_id: str, notebook: str) -> Path | None:
     """Return the fetched copy of a notebook; None if there is none."""
-    from pathlib import Path
-
-    match = NOTEBOOK.search(notebook)
-    assert match
-    path = Path("runs", run_id, "outputs", Path(notebook[: match.end()].strip("\"'")).name)
+    path = Path("runs", run_id, "outputs", Path(_name(notebook)).name)
     return path if run_id and path.is_file() else None
 
 
 def _open_lab(workspace: Workspace, host: str, kernel: str) -> NotebookPage:
     again = NextStep("Jupyter", *([host] if host else []))
     with interruptible(workspace, "The VM continues without this computer.", again + "  opens it"):
-        page = workspace.session().notebooks.open(host, kernel)
-    # The tunnel outlives this verb, but not the session.
-    workspace.close_later(page.close)
-    show(workspace, page)
+        page = _opened(workspace, host, kernel)
+    show_open(workspace, page)
     if workspace.console.is_interactive:
         from orchestrator.interface import browser
 
         if file := browser.open_page(page.url, f"JupyterLab on {page.host}"):
             workspace.close_later(partial(file.unlink, missing_ok=True))
     return page
+
+
+def _opened(workspace: Workspace, host: str, kernel: str) -> NotebookPage:
+    try:
+        return workspace.session().notebooks.open(host, kernel)
+    except UsageError as error:
+        # A VM and a folder may have the same name.
+        if host and os.path.isdir(host):
+            error.fix = _notebook_in(host) + "  executes a notebook in the folder"
+        raise
 
 
 @GROUP.verb("StopJupyter", "jupyter", flag="--stop", examples=(NextStep("StopJupyter"),))
@@ -186,6 +240,8 @@ def tensorboard(workspace: Workspace, logs: Logs = "", *, run: RunOption = "", h
     logs = logs or "outputs"
     if logs.startswith("-") or any(not letter.isprintable() for letter in logs):
         raise UsageError(f"{logs!r}: not a folder on a VM", fix=TENSORBOARD)
+    if ".." in logs.split("/") and not logs.startswith(("/", "~/")):
+        raise UsageError(f"{logs}: outside of the run's working directory", fix=TENSORBOARD)
     if run and not run.replace("-", "").isalnum():
         raise UsageError(f"{run!r}: not the id of a run", fix=NextStep("Runs") + "  lists them")
     again = NextStep("TensorBoard", logs)
@@ -194,9 +250,7 @@ def tensorboard(workspace: Workspace, logs: Logs = "", *, run: RunOption = "", h
         if run:
             session.runs.check_on_vms(run)
         page = session.tensorboard.open(logs, host, run)
-    # The tunnel outlives this verb, but not the session.
-    workspace.close_later(page.close)
-    return show(workspace, page)
+    return show_open(workspace, page)
 
 
 @GROUP.verb("StopTensorBoard", "tensorboard", flag="--stop", examples=(NextStep("StopTensorBoard"),))

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from orchestrator.config import ini
 from orchestrator.core.errors import UsageError
 from orchestrator.core.next_step import NextStep, Text
+from orchestrator.jobs.scripts import notebook_file
 from orchestrator.jobs.scripts.script_job import ScriptJob
 
 INTERPRETERS = {".py": "python", ".sh": "bash", ".R": "Rscript", ".r": "Rscript", ".jl": "julia"}
@@ -57,8 +58,13 @@ def find(text: str, again: Again = RUN_SINGLE) -> Path | ScriptJob | None:
     script, arguments = _split(text)
     if script is None:
         return _command(text, again)
+    packages: tuple[str, ...] = ()
+    if script.suffix == NOTEBOOK:
+        # With an operator of the shell, not all of them are the notebook's.
+        parameters = [] if re.search(r"[|&;<>]", arguments) else _words(arguments)
+        notebook_file.check(script, parameters, again(f"{script} -p year 2024"))
+        packages = NOTEBOOK_PACKAGES
     _check_paths(script.parent, arguments)
-    packages = NOTEBOOK_PACKAGES if script.suffix == NOTEBOOK else ()
     return ScriptJob(text, script.parent, " ".join(filter(None, [_start(script), arguments])), packages)
 
 
@@ -169,8 +175,12 @@ def _missing(name: str, text: str, again: Again) -> UsageError:
     """Return the error for a script that does not exist, with what it may have been."""
     folder = _local(name).parent
     entries = sorted(folder.iterdir()) if _exists(folder) and folder.is_dir() else []
+    is_notebook = Path(name).suffix == NOTEBOOK
+    suffixes = (NOTEBOOK,) if is_notebook else (*INTERPRETERS, NOTEBOOK)
     known = [
-        entry.name for entry in entries if entry.suffix in (*INTERPRETERS, NOTEBOOK) or (entry / "job.ini").is_file()
+        entry.name
+        for entry in entries
+        if entry.suffix in suffixes or (not is_notebook and (entry / "job.ini").is_file())
     ]
     # Without their suffixes, which all scripts have in common.
     stems = {Path(entry).stem: entry for entry in known}
@@ -178,12 +188,14 @@ def _missing(name: str, text: str, again: Again) -> UsageError:
     shown = f"{', '.join(known[:SHOWN])}{' ...' if len(known) > SHOWN else ''}"
     advice = f" Did you mean {near}?" if near else f" In {folder.resolve()}: {shown}." if known else ""
     where = "here" if folder == Path() else f"in {folder}"
-    return UsageError(f"{Path(name).name}: no such script or job {where}.{advice}", fix=_instead(text, near, again))
+    kind = "notebook" if is_notebook else "script or job"
+    fix = _instead(text, str(folder / near) if near else "", again)
+    return UsageError(f"{Path(name).name}: no such {kind} {where}.{advice}", fix=fix)
 
 
 def _instead(text: str, near: str, again: Again) -> Text:
     """Return what to type instead: RunCommand is for VMs, and no help to a user of another verb."""
-    if " " in text and again(text).verb in _ON_VMS:
+    if " " in text and NOTEBOOK not in text and again(text).verb in _ON_VMS:
         return NextStep("RunCommand", text) + "  runs any command on every VM"
     return again(near) if near and again(text).verb not in _ON_VMS else ""
 

@@ -15,6 +15,8 @@ from orchestrator.core.next_step import NextStep
 from orchestrator.jobs.scripts.find import find
 from orchestrator.jobs.scripts.script_job import ScriptJob
 
+NOTEBOOK = '{"nbformat": 4, "cells": [{"cell_type": "code", "source": "1"}]}'
+
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -22,7 +24,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("train.py", "my script.py", "sub/eval.py", "sub/data.csv", "shell.sh", "a.ipynb", "notes.txt", "tool"):
         path = tmp_path / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
+        path.write_text(NOTEBOOK if path.suffix == ".ipynb" else "")
     (tmp_path / "here/tool").chmod(0o755)
     (tmp_path / "here/job").mkdir()
     (tmp_path / "here/job/job.ini").write_text("[job]\nsingle = true\n")
@@ -44,6 +46,7 @@ SCRIPTS = [
     ("shell.sh", ".", "bash shell.sh"),
     ("tool -v", ".", "./tool -v"),
     ("a.ipynb -p epochs 3", ".", 'python "$STRATUS_FOLDER/bin/run_notebook.py" a.ipynb -p epochs 3'),
+    ("a.ipynb | tee log", ".", 'python "$STRATUS_FOLDER/bin/run_notebook.py" a.ipynb | tee log'),
     ("python -m pkg.train --lr 1e-3", ".", "python -m pkg.train --lr 1e-3"),
     ("python3.11 -u sub/eval.py", ".", "python3.11 -u sub/eval.py"),
     ("OMP_NUM_THREADS=1 python train.py", ".", "OMP_NUM_THREADS=1 python train.py"),
@@ -88,6 +91,12 @@ REFUSED = [
     ("sub/eval.py --data=sub/data.csv", "write data.csv"),
     ("sub/eval.py notes.txt", r"notes\.txt: not uploaded, it is outside the script's folder"),
     ("~no-such-user/x.py", "no such script or job in"),
+    ("b.ipynb -p year 1", r"b\.ipynb: no such notebook here\. In \S+: a\.ipynb\.$"),
+    ("a.ipynb -p", "^-p: name and value are missing: -p NAME VALUE"),
+    ("a.ipynb -p year", "^-p year: its value is missing: -p NAME VALUE"),
+    ("a.ipynb -p lambda 1", "'lambda' is not the name of a variable"),
+    ("a.ipynb --foo", "^--foo: no such option of a notebook"),
+    ("a.ipynb 2024", "^2024: not a parameter of a notebook"),
     ("nvidia-smi -L", "nvidia-smi: no such script or job here"),
 ]
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from socket import create_connection, create_server
 from urllib.request import ProxyHandler, build_opener
 
@@ -78,19 +79,42 @@ def test_tensorboard_shows_the_logs_of_a_run_and_one_call_ends_it(session: Sessi
     again = session.tensorboard.open("outputs/logs")
     listed = [(tunnel.purpose, tunnel.pid) for tunnel in session.hosts.open_tunnels()]
     stops = [session.tensorboard.stop().count, session.tensorboard.stop().count]
+    closed = session.hosts.open_tunnels()
 
     assert tags
-    # The same one, through another tunnel.
-    assert {read_port(session, page.url), read_port(session, again.url)} == {read_port(session, page.url)}
-    assert page.url != again.url
-    assert listed == [("TensorBoard", os.getpid())] * 2
+    assert page.url == again.url
+    assert listed == [("TensorBoard", os.getpid())]
     assert stops == [1, 0]
+    assert closed == ()
 
 
-def read_port(session: Session, url: str) -> int:
-    """Return the port on the VM that a page's tunnel leads to."""
-    port = int(url.rstrip("/").rpartition(":")[2])
-    return next(tunnel.remote_port for tunnel in session.hosts.open_tunnels() if tunnel.port == port)
+def test_a_port_has_one_tunnel_of_a_shell_until_it_is_closed(session: Session) -> None:
+    first, again = session.hosts.tunnel("tn-0", 8265), session.hosts.tunnel("tn-0", 8265)
+    other = session.hosts.tunnel("tn-0", 8266)
+    listed = {tunnel.port for tunnel in session.hosts.open_tunnels()}
+    first.close()
+    reopened = session.hosts.tunnel("tn-0", 8265)
+    create_connection((reopened.address, reopened.port), timeout=30).close()
+    reopened.close()
+    other.close()
+
+    assert again is first
+    assert listed == {first.port, other.port}
+    assert reopened is not first
+    assert session.hosts.open_tunnels() == ()
+
+
+def test_terminating_closes_the_tunnels(project: Project, tmp_path: Path) -> None:
+    own = Project(tmp_path, "te", project.env)
+    own.job("single = true\n")
+    with own.session() as session:
+        assert not session.cluster.launch(session.cluster.plan(1)).failed
+        tunnel = session.hosts.tunnel("te-0", 8265)
+        assert session.cluster.terminate().remaining == ()
+
+        assert session.hosts.open_tunnels() == ()
+        with pytest.raises(ConnectionRefusedError):
+            create_connection((tunnel.address, tunnel.port), timeout=30).close()
 
 
 def test_a_tunnel_is_use_of_its_vm_while_something_moves_through_it(project: Project, session: Session) -> None:
