@@ -246,7 +246,8 @@ class Receiving:
                 target = os.path.join(os.path.dirname(self._name(name)), text)
                 self.links[self._name(name)] = os.path.normpath(target)
             else:
-                self.failures.append(ascii(f"{name}: {text}"[:200]))
+                shown = self.remote if name == "." else name
+                self.failures.append(ascii(f"{shown}: {text}"[:200]))
                 del self.failures[1:]
         elif kind in (b"D", b"S"):
             self.budget.take_file()

@@ -17,7 +17,7 @@ from orchestrator.core.clock import REAL_CLOCK
 from orchestrator.core.errors import HostError
 from orchestrator.core.events import ignore_event
 from orchestrator.core.host import Host
-from orchestrator.hosts.transfer import HostTransfer, Transfers
+from orchestrator.hosts.transfer import RESERVED_BYTES, HostTransfer, Transfers
 from orchestrator.ssh import SshClient
 from tests.support.localcloud.clients import wait_until
 from tests.support.ssh.ssh_lab import Lab
@@ -149,6 +149,23 @@ def test_a_file_whose_transfer_was_cut_is_continued(lab: Lab, tmp_path: Path) ->
     assert content(tmp_path) == {"model.bin": data}
     # How much of it arrived before the cut, nothing decides.
     assert sent < len(data) - report.here_bytes + MIB // 2
+
+
+@pytest.mark.slow
+def test_room_on_this_disk_is_left_free_and_a_later_call_brings_the_rest(lab: Lab, tmp_path: Path) -> None:
+    data = os.urandom(3 * MIB)
+    (lab.homes[0] / "large").mkdir()
+    (lab.homes[0] / "large/model.bin").write_bytes(data)
+    with SshClient(REAL_CLOCK) as ssh:
+        full = Transfers(ssh, ignore_event, lambda folder: RESERVED_BYTES + 2 * MIB)
+        with pytest.raises(HostError, match="the disk of this computer is full: not everything was received") as caught:
+            full.receive(lab.host(), "large", tmp_path)
+    before = content(tmp_path)
+    receive(lab.host(), "large", tmp_path)
+
+    assert "258 MiB were free here, and 256 MiB stay free" in str(caught.value.fix)
+    assert sum(map(len, before.values())) <= 2 * MIB
+    assert content(tmp_path) == {"model.bin": data}
 
 
 @pytest.mark.slow

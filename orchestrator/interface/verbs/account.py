@@ -162,7 +162,8 @@ def instance_types(
         )
     requirements = Requirements(int(gpus), int(vcpus), float(memory), family, Decimal(str(max_price)))
     service = workspace.session(files=False).account
-    offers = service.instance_types(requirements)
+    with workspace.progress.shown():
+        offers = service.instance_types(requirements)
     if not offers and not service.types_exist(requirements):
         return show(workspace, offers, account.no_such_type(requirements))
     if not offers and requirements.max_usd_per_hour:
