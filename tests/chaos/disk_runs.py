@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from localcloud.scenarios.scenario import Scenario
 from localcloud.simulation.disks import LiveDisk
 from orchestrator.aws.disks import file_systems, volumes
 from orchestrator.aws.machines import placement_groups
@@ -190,6 +191,8 @@ class DiskLife(Life):
         for _ in range(3):
             if self.live():
                 session = self._step(session, "delete role")
+                # The next attempt is permitted, as in `end_all`.
+                self.cloud.play(Scenario(self.seed, ()))
         self.violations += [f"left: {line}" for line in self.live()]
         self.violations += self.monitor.violations
         left = invariants.resources(self.cloud, ours=True)
