@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -82,7 +83,8 @@ class TestReasons:
             error = self.failure(lab, timeout=0.7, address=mute.address, port=mute.port)
 
         assert error.kind == "silent"
-        assert "accepts connections but does not respond for 0.7 s" in str(error)
+        # As long as it really took.
+        assert re.search(r"accepts connections but does not respond for \d+\.\d s\n", str(error))
 
     def test_silent_when_it_hangs_after_its_greeting(self, lab: Lab) -> None:
         with Listener(lambda connection: connection.sendall(b"SSH-2.0-half\r\n")) as half:

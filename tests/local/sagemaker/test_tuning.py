@@ -15,6 +15,7 @@ from orchestrator.services.sagemaker import TrainingChoices
 from tests.support.localcloud.training_project import prepare
 from tests.support.project import Project
 from tests.support.simulated_project import SimulatedProject, simulate
+from tests.support.waiting import wait_until
 
 __all__ = ["simulate"]
 
@@ -51,7 +52,6 @@ def test_six_jobs_with_a_failure_have_a_best_run_and_their_costs_add_up(cloud: d
         choices = TrainingChoices(job, hyperparameters=planned_values(GRID.ranges))
         plan = session.tuning.plan(session.sagemaker.plan(choices), GRID)
         run_id = session.tuning.start(plan)
-        during = session.cluster.status().managed.resources
         outcome = session.tuning_runs.watch(run_id, ended.append)
         assert outcome.run_id, [(trial.hyperparameters, trial.reason) for trial in outcome.trials]
         with project.session("other computer") as other:
@@ -62,7 +62,6 @@ def test_six_jobs_with_a_failure_have_a_best_run_and_their_costs_add_up(cloud: d
         record = session.runs.fetch(outcome.run_id)
         after = session.cluster.terminate()
 
-    assert "tuning job" in {resource.kind for resource in during}
     assert (outcome.state, len(outcome.trials), len(ended)) == ("Completed", 6, 6)
     (failed,) = [trial for trial in outcome.trials if trial.state == "Failed"]
     assert failed.hyperparameters == {"lr": "0.3", "batch": "2"}
@@ -83,6 +82,8 @@ def test_terminating_ends_a_tuning_job_and_its_training_jobs(cloud: dict[str, st
     with project.session() as session:
         plan = session.tuning.plan(session.sagemaker.plan(TrainingChoices(job)), GRID)
         run_id = session.tuning.start(plan)
+        # A status gives up on a service that is slow to answer, and says so.
+        wait_until(lambda: "tuning job" in {item.kind for item in session.cluster.status().managed.resources})
     with project.session() as session:
         assert session.cluster.terminate().remaining == ()
         outcome = session.tuning_runs.watch(run_id, lambda _: None)
