@@ -130,8 +130,11 @@ done <"$stash/paths"
 [ -n "$root" ] || : >/etc/machine-id
 chmod 644 etc/machine-id 2>/dev/null
 if ids=$(docker ps -aq --filter label=stratus.run 2>/dev/null) && [ -n "$ids" ]; then
+    # Those of this host's runs: other hosts may share the engine.
     # shellcheck disable=SC2086  # several words on purpose
-    docker rm -f $ids >/dev/null 2>&1
+    docker inspect --format '{{.Id}}{{range .Config.Env}} {{.}}{{end}}' $ids 2>/dev/null |
+        sed -n "s|^\([0-9a-f]*\) .*STRATUS_FOLDER=$stratus/runs/.*|\1|p" |
+        while read -r id; do docker rm -f "$id" >/dev/null 2>&1; done
 fi
 # Runs hold keys of their clusters and variables that may be secret; environments and programs are all that stays.
 find "$stratus/runs" -type f \( -path '*/tls/*' -o -path '*/task/*' -o -name '*key*' \) -exec shred -n 1 -u {} + 2>/dev/null
