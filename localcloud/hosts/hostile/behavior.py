@@ -62,7 +62,11 @@ def write(folder: Path, hostility: Hostility) -> None:
 
     :raises OSError: the host has no disk.
     """
-    file_of(folder).write_text(json.dumps(asdict(hostility)))
+    path = file_of(folder)
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(json.dumps(asdict(hostility)))
+    # A reader finds all of it, or nothing.
+    new.replace(path)
 
 
 def read(folder: Path) -> Hostility | None:
